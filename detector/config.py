@@ -1,0 +1,243 @@
+"""The configuration: a TOML file becomes frozen, validated settings, one class a concern.
+
+A mistake is refused with the file, the field, its value and what would be right; nothing is
+guessed and no key is ignored.
+"""
+
+import re
+import socket
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from detector.errors import ConfigError, explain
+from detector.spec import Score, Slug
+
+TopicPath = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*$")]
+
+
+class Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+def _beside(path: str, info: ValidationInfo) -> Path:
+    """A relative path counts from the folder of the configuration file."""
+    base = (info.context or {}).get("folder", Path())
+    return Path(base, path).expanduser()
+
+
+class FileSettings(Settings):
+    """Settings in which every `*_file` is a path relative to the configuration's folder."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _resolve(cls, value: object, info: ValidationInfo) -> object:
+        if isinstance(value, str) and info.field_name and info.field_name.endswith("_file"):
+            return _beside(value, info)
+        return value
+
+
+class TlsSettings(FileSettings):
+    ca_file: Path | None = None
+    """The authority that signed the broker's certificate; the system's own if absent."""
+    certificate_file: Path | None = None
+    """The client's certificate and key, if the broker asks for one."""
+    key_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _pair(self) -> Self:
+        if (self.certificate_file is None) != (self.key_file is None):
+            raise ValueError("certificate_file and key_file go together")
+        return self
+
+
+class MqttSettings(FileSettings):
+    enabled: bool = True
+    host: str = Field("localhost", min_length=1)
+    port: int | None = Field(None, ge=1, le=65535)
+    """1883, or 8883 with TLS, if absent."""
+    prefix: TopicPath = "detector"
+    client_id: str | None = Field(None, min_length=1, max_length=64)
+    """`{prefix}-{node}` if absent."""
+    username: str | None = None
+    password_file: Path | None = None
+    """A file whose first line is the password. Read anew at each connection."""
+    password_credential: str | None = Field(None, pattern=r"^[A-Za-z0-9_.-]+$")
+    """The name of a systemd credential (LoadCredential=) that holds the password."""
+    keepalive_s: int = Field(30, ge=5, le=3600)
+    timeout_s: float = Field(10.0, gt=0)
+    """How long one operation may take before the connection counts as lost."""
+    queue_events: int = Field(10_000, ge=1)
+    """Events kept while the broker is away; beyond it the oldest are dropped and counted."""
+    scores: bool = False
+    """Publish the top labels of each window, for tuning."""
+    tls: TlsSettings | None = None
+
+    @property
+    def address(self) -> tuple[str, int]:
+        return self.host, self.port or (8883 if self.tls else 1883)
+
+    @model_validator(mode="after")
+    def _credentials(self) -> Self:
+        if self.password_file and self.password_credential:
+            raise ValueError("give password_file or password_credential, not both")
+        if (self.password_file or self.password_credential) and not self.username:
+            raise ValueError("a password needs a username")
+        return self
+
+
+class ConsoleSettings(Settings):
+    enabled: bool = False
+    """Events as JSON lines on stdout."""
+
+
+class LogSettings(Settings):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "console", "json"] = "auto"
+    """auto: for people on a terminal, JSON otherwise."""
+
+
+class LabelSettings(Settings):
+    """What the configuration changes of a label of a bundle."""
+
+    enabled: bool | None = None
+    onset_threshold: Score | None = None
+    offset_threshold: Score | None = None
+    min_duration_s: float | None = Field(None, ge=0)
+    merge_gap_s: float | None = Field(None, ge=0)
+
+
+class ModelSettings(Settings):
+    bundle: str = Field(min_length=1)
+    """The name of a built-in bundle, or the path of a folder (with a slash in it)."""
+    provider: Literal["auto", "cpu", "cuda"] = "auto"
+    """cuda: fail if there is no GPU; auto: use one if there is one, and say which."""
+    threads: int = Field(1, ge=1, le=64)
+    hop_s: float | None = Field(None, gt=0)
+    """Seconds between windows; the bundle's own if absent."""
+    update_interval_s: float = Field(10.0, gt=0)
+    """How often a segment that goes on is reported."""
+    smoothing_windows: int = Field(1, ge=1, le=99)
+    """Length of the median filter over the scores; 1 is none, else odd."""
+    only: tuple[Slug, ...] | None = None
+    """The labels that become events; the bundle's enabled ones if absent."""
+    labels: dict[Slug, LabelSettings] = {}
+
+    @field_validator("smoothing_windows")
+    @classmethod
+    def _odd(cls, value: int) -> int:
+        if value % 2 == 0:
+            raise ValueError("must be odd")
+        return value
+
+    @field_validator("bundle", mode="before")
+    @classmethod
+    def _resolve(cls, value: object, info: ValidationInfo) -> object:
+        return str(_beside(value, info)) if isinstance(value, str) and "/" in value else value
+
+
+class SourceSettings(FileSettings):
+    """One place that sound comes from: a microphone, or a file."""
+
+    name: Slug
+    device: str | None = Field(None, min_length=1)
+    """A sound device as `detector devices` names it, a part of that name, or `default`."""
+    audio_file: Path | None = None
+    """A recording, read at the pace at which it was made."""
+    channel: int | Literal["mix"] = "mix"
+    """Which channel to hear, counted from 1; mix is the mean of all."""
+    models: tuple[str, ...] | None = None
+    """Names of the models that listen; all if absent."""
+
+    @field_validator("channel")
+    @classmethod
+    def _from_one(cls, value: int | str) -> int | str:
+        if isinstance(value, int) and value < 1:
+            raise ValueError("channels are counted from 1")
+        return value
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        if (self.device is None) == (self.audio_file is None):
+            raise ValueError("give either device or audio_file")
+        return self
+
+
+def _host_slug() -> str:
+    return re.sub(r"[^a-z0-9_]+", "_", socket.gethostname().lower()).strip("_")[:64] or "node"
+
+
+class Config(Settings):
+    node: Slug = Field(default_factory=_host_slug)
+    """What this machine is called in topics and events; its host name if absent."""
+    mqtt: MqttSettings = MqttSettings()
+    console: ConsoleSettings = ConsoleSettings()
+    log: LogSettings = LogSettings()
+    models: dict[Slug, ModelSettings] = Field(
+        default_factory=lambda: {"sounds": ModelSettings(bundle="sounds")}, min_length=1
+    )
+    sources: tuple[SourceSettings, ...] = Field(
+        default_factory=lambda: (SourceSettings(name="microphone", device="default"),), min_length=1
+    )
+
+    @field_validator("sources")
+    @classmethod
+    def _unique(cls, sources: tuple[SourceSettings, ...]) -> tuple[SourceSettings, ...]:
+        names = [source.name for source in sources]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two sources are called {name!r}; names are parts of topics")
+        return sources
+
+    @model_validator(mode="after")
+    def _models_exist(self) -> Self:
+        for source in self.sources:
+            for model in source.models or ():
+                if model not in self.models:
+                    raise ValueError(
+                        f"sources.{source.name}.models: there is no model {model!r}, "
+                        f"only {', '.join(self.models)}"
+                    )
+        return self
+
+
+def load_config(path: Path | None) -> Config:
+    """Read and validate a configuration; the defaults if `path` is None.
+
+    Raises:
+        ConfigError: naming the file, the field, its value and what would be right.
+    """
+    if path is None:
+        return Config()
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: is not UTF-8: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: is not TOML: {error}") from None
+    try:
+        # TOML has one kind of list; strict mode would insist on tuples.
+        return Config.model_validate(_tuples(table), context={"folder": path.parent})
+    except ValidationError as error:
+        raise ConfigError("\n".join(f"{path}: {line}" for line in explain(error, Config))) from None
+
+
+def _tuples(value: Any) -> Any:  # noqa: ANN401
+    if isinstance(value, list):
+        return tuple(_tuples(v) for v in value)
+    if isinstance(value, dict):
+        return {k: _tuples(v) for k, v in value.items()}
+    return value

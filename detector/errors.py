@@ -1,0 +1,95 @@
+"""The errors a person is meant to read: what is wrong, where, and what to do.
+
+Each names the thing it is about (a file, a field, a value) in its message, and carries the exit
+code of the command that it ends.
+"""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+
+class DetectorError(Exception):
+    """Base of every error that is reported to the user without a traceback."""
+
+    exit_code = 3
+
+
+class ConfigError(DetectorError, ValueError):
+    """The configuration, or the command line, asks for something that does not make sense."""
+
+    exit_code = 2
+
+
+class AudioFileError(DetectorError, ValueError):
+    """A file given as input cannot be read as audio."""
+
+    exit_code = 2
+
+
+class SourceError(DetectorError, OSError):
+    """A sound source cannot be opened, or stopped working."""
+
+
+class UnknownDeviceError(ConfigError):
+    """No sound device answers to the name that was given."""
+
+
+class BundleError(DetectorError, ValueError):
+    """A model bundle is missing, damaged, or does not keep the contract."""
+
+
+class ProviderError(DetectorError, RuntimeError):
+    """The hardware that the configuration demands cannot run the model."""
+
+
+class BrokerError(DetectorError, ConnectionError):
+    """The MQTT broker cannot be reached, or refuses the connection."""
+
+
+def explain(error: ValidationError, schema: type[BaseModel]) -> list[str]:
+    """A line for each mistake: field = value: what is wrong."""
+    lines = []
+    for mistake in error.errors(include_url=False):
+        where, value = ".".join(str(part) for part in mistake["loc"]), mistake["input"]
+        message = mistake["msg"].removeprefix("Value error, ")
+        if mistake["type"] == "extra_forbidden":
+            message = "there is no such setting" + _suggestion(mistake["loc"], schema)
+        shown = "" if isinstance(value, Mapping) or _long(value) else f" = {value!r}"
+        lines.append(f"{where}{shown}: {message}" if where else message)
+    return lines
+
+
+def _long(value: object) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str) and len(value) > 8  # noqa: PLR2004
+
+
+def _suggestion(location: tuple[str | int, ...], schema: type[BaseModel]) -> str:
+    known = _fields_at(location[:-1], schema)
+    close = difflib.get_close_matches(str(location[-1]), known, n=1)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; there are {', '.join(known)}" if known else ""
+
+
+def _fields_at(location: tuple[str | int, ...], schema: type[BaseModel]) -> list[str]:
+    """The names of the fields of the model that `location` leads to."""
+    found: Any = schema.model_json_schema()
+    definitions = found.get("$defs", {})
+
+    def follow(node: Any) -> Any:  # noqa: ANN401
+        if "anyOf" in node:
+            node = next((n for n in node["anyOf"] if "$ref" in n), node)
+        return definitions[node["$ref"].rsplit("/", 1)[-1]] if "$ref" in node else node
+
+    for part in location:
+        if isinstance(part, int):
+            found = follow(found.get("items", {}))
+        elif part in found.get("properties", {}):
+            found = follow(found["properties"][part])
+        else:
+            named = found.get("patternProperties", {}).values()
+            found = follow(next(iter(named), found.get("additionalProperties") or {}))
+    return list(found.get("properties", {}))

@@ -1,0 +1,118 @@
+"""The values that travel between stages. All are immutable.
+
+Time is always an absolute sample index of the source, at the analysis rate, counted from the
+first sample that the source ever delivered: a wall clock plays no part before an event is
+published. Intervals are half open: `first_sample <= i < end_sample`.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+SAMPLE_RATE = 16_000
+"""Hertz. The rate at which every front end and every bundle works."""
+
+FloatArray = NDArray[np.float32]
+
+GapReason = Literal["overflow", "restart", "stall", "overrun"]
+"""Why something was not heard.
+
+overflow: the sound system or the capture program's buffer lost samples;
+restart: the capture program was started again;
+stall: the device delivered nothing for a while without saying so;
+overrun: a reader of the ring buffer was too slow and samples were overwritten.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class AudioBlock:
+    """Consecutive mono samples of one source."""
+
+    first_sample: int
+    samples: FloatArray
+    """(n,) float32, full scale is ±1."""
+    heard_at: float | None = None
+    """Seconds on the monotonic clock when the last sample had been heard; None in a recording."""
+
+    @property
+    def end_sample(self) -> int:
+        return self.first_sample + len(self.samples)
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Samples that were not heard. Nothing is put in their place."""
+
+    first_sample: int
+    length: int
+    """Samples."""
+    reason: GapReason
+
+    @property
+    def end_sample(self) -> int:
+        return self.first_sample + self.length
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """One model input."""
+
+    first_sample: int
+    end_sample: int
+    """The audio that is in the window; shorter than the model's window at a beginning."""
+    new_samples: int
+    """How many of the last samples were in no earlier window: the hop, or less at an end."""
+    data: FloatArray
+    """(rows, n_mels) log-mel frames or (samples,) waveform, padded to the model's input."""
+    power: float
+    """Mean square of the new samples (full scale is 1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """The sound stops at `end_sample`: at a gap, or for good. Nothing open survives it."""
+
+    end_sample: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What a model said of one window: probabilities in 0..1, labels in the bundle's order."""
+
+    first_sample: int
+    end_sample: int
+    new_samples: int
+    power: float
+    clip: FloatArray | None
+    """(n_labels,) float32, or None if the model has no such output."""
+    frames: FloatArray | None
+    """(n_frames, n_labels) float32, or None if the model has no such output."""
+
+
+EventType = Literal["start", "update", "end"]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A moment in the life of a segment: a stretch of time in which a label is heard."""
+
+    type: EventType
+    model: str
+    """name@version of the bundle."""
+    label: str
+    """The label's slug."""
+    name: str
+    """The label as people read it."""
+    onset_sample: int
+    offset_sample: int | None
+    """None while the sound goes on."""
+    peak: float
+    """Highest score so far."""
+    mean: float
+    """Mean score so far."""
+    level_dbfs: float
+    """Mean level of the segment so far, in decibels relative to full scale."""
+    truncated: bool = False
+    """A gap or a stop cut the segment: the sound may have gone on."""
