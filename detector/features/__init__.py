@@ -1,0 +1,1 @@
+"""AudioBlock to Window: what a model sees, computed as the sound arrives."""

@@ -1,0 +1,49 @@
+"""The latest rows of a stream, addressed by their absolute index."""
+
+import numpy as np
+
+from detector.records import FloatArray
+
+
+class History:
+    """Keeps at least the last `capacity` rows, contiguous in memory.
+
+    Rows are written once and moved at most once per `capacity` rows, so an append costs the same
+    however long the stream is.
+    """
+
+    def __init__(self, capacity: int, width: int | None = None) -> None:
+        """`width` is the length of a row; None if a row is one number."""
+        self._capacity = capacity
+        self._buffer = np.empty((2 * capacity, *(() if width is None else (width,))), np.float32)
+        self._first = 0  # index of the row at the buffer's beginning
+        self._used = 0
+
+    @property
+    def end(self) -> int:
+        """One past the index of the newest row."""
+        return self._first + self._used
+
+    def reset(self) -> None:
+        """Forget everything; the next row has index 0."""
+        self._first = self._used = 0
+
+    def append(self, rows: FloatArray) -> None:
+        """Add at most `capacity` rows."""
+        if self._used + len(rows) > len(self._buffer):
+            drop = self._used - self._capacity
+            self._buffer[: self._capacity] = self._buffer[drop : self._used]
+            self._first += drop
+            self._used = self._capacity
+        self._buffer[self._used : self._used + len(rows)] = rows
+        self._used += len(rows)
+
+    def rows(self, first: int, end: int) -> FloatArray:
+        """A view of the rows `first <= i < end`, valid until the next append.
+
+        Raises:
+            IndexError: if they are no longer, or not yet, here.
+        """
+        if not self._first <= first <= end <= self.end:
+            raise IndexError(f"rows {first}..{end} are not in {self._first}..{self.end}")
+        return self._buffer[first - self._first : end - self._first]
