@@ -1,0 +1,1 @@
+"""Scores to Event: when a sound begins, goes on and ends."""

@@ -1,0 +1,156 @@
+"""Segments from scores: a state machine for each label, with no clock but the sample index."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from detector.events.labels import LabelRule
+from detector.events.loudness import Loudness, dbfs
+from detector.events.steps import Step, Steps
+from detector.records import SAMPLE_RATE, Event, EventType, Scores
+
+
+@dataclass(slots=True)
+class _Segment:
+    """A label that is, or a moment ago was, heard."""
+
+    onset_sample: int
+    energy_before: float
+    """The source's energy up to the onset."""
+    offset_sample: int
+    """Where the sound ends if it is not heard again. In the step of its onset at the earliest:
+    in a long window the two edges of a short sound may seem to cross."""
+    heard_until: int = 0
+    """End of the last step in which it was heard."""
+    sounding: bool = True
+    started: bool = False
+    """Whether its start was told."""
+    told_until: int = 0
+    """End of the step in which it was last told of."""
+    peak: float = 0.0
+    total: float = 0.0
+    steps: int = 0
+
+    def hear(self, step: Step, score: float) -> None:
+        self.sounding = True
+        self.heard_until = step.end_sample
+        self.offset_sample = max(self.offset_sample, step.offset_sample)
+        self.peak = max(self.peak, score)
+        self.total += score
+        self.steps += 1
+
+
+class Segmenter:
+    """Turns what one model says of one source into events.
+
+    A segment begins where a score reaches the label's onset threshold, goes on while it stays at
+    or above the offset threshold, and ends when it has stayed below for the label's merge gap.
+    Its start is told once it has lasted the minimum duration; while it goes on an update is told
+    now and then; its end is told with the offset.
+    """
+
+    _KEEP_LOUDNESS: Final = 120 * SAMPLE_RATE
+    """How far back a segment's offset can lie: the longest window and merge gap."""
+
+    def __init__(
+        self, model: str, rules: Sequence[LabelRule], steps: Steps, update_samples: int
+    ) -> None:
+        """Set up for one source.
+
+        Args:
+            model: name@version, for the events.
+            rules: the labels that become events.
+            steps: how this model's scores tell of time.
+            update_samples: how often to tell of a segment that goes on.
+        """
+        self._model = model
+        self._rules = tuple(rules)
+        self._steps = steps
+        self._update_samples = update_samples
+        self._index = np.array([rule.index for rule in rules], int)
+        self._onset = np.array([rule.onset_threshold for rule in rules], np.float32)
+        self._offset = np.array([rule.offset_threshold for rule in rules], np.float32)
+        self._open: dict[int, _Segment] = {}  # by the rule's place
+        self._loudness = Loudness(self._KEEP_LOUDNESS)
+
+    def push(self, scores: Scores) -> list[Event]:
+        """Take the scores of the next window."""
+        self._loudness.push(scores.end_sample, scores.new_samples, scores.power)
+        return [e for step in self._steps.push(scores) for e in self._step(step)]
+
+    def cut(self, end_sample: int) -> list[Event]:
+        """End every segment: what comes after `end_sample` was not heard, or will not be."""
+        events = [e for step in self._steps.flush() for e in self._step(step)]
+        for place, segment in sorted(self._open.items()):
+            if segment.sounding:
+                segment.offset_sample = end_sample
+            if segment.started:
+                events.append(self._tell("end", place, segment, truncated=segment.sounding))
+        self._open.clear()
+        return events
+
+    def _step(self, step: Step) -> list[Event]:
+        scores = step.scores[self._index]
+        hot = scores >= self._onset
+        if not self._open and not hot.any():
+            return []
+        events = []
+        for place in sorted({*self._open, *np.flatnonzero(hot).tolist()}):
+            events += self._advance(place, step, float(scores[place]), hot=bool(hot[place]))
+        return events
+
+    def _advance(self, place: int, step: Step, score: float, *, hot: bool) -> list[Event]:
+        """Bring the label at `place` one step on."""
+        rule = self._rules[place]
+        segment = self._open.get(place)
+        if segment is None:
+            if not step.new:
+                return []
+            before = self._loudness.energy(step.onset_sample)
+            segment = _Segment(step.onset_sample, before, offset_sample=step.end_sample)
+            self._open[place] = segment
+        if (hot and step.new) or (segment.sounding and score >= self._offset[place]):
+            segment.hear(step, score)
+            return self._report(place, segment, step)
+        segment.sounding = False
+        if step.new and step.end_sample - segment.heard_until >= rule.merge_samples:
+            del self._open[place]
+            if segment.started:
+                return [self._tell("end", place, segment)]
+        return []
+
+    def _report(self, place: int, segment: _Segment, step: Step) -> list[Event]:
+        """What there is to tell of a segment that is heard in `step`."""
+        kind: EventType
+        if not segment.started:
+            if step.end_sample - segment.onset_sample < self._rules[place].min_samples:
+                return []
+            segment.started, kind = True, "start"
+        elif step.end_sample - segment.told_until >= self._update_samples:
+            kind = "update"
+        else:
+            return []
+        segment.told_until = step.end_sample
+        return [self._tell(kind, place, segment)]
+
+    def _tell(
+        self, kind: EventType, place: int, segment: _Segment, *, truncated: bool = False
+    ) -> Event:
+        rule = self._rules[place]
+        onset, offset = segment.onset_sample, segment.offset_sample
+        until = offset if kind == "end" else segment.heard_until
+        energy = self._loudness.energy(until) - segment.energy_before
+        return Event(
+            type=kind,
+            model=self._model,
+            label=rule.slug,
+            name=rule.name,
+            onset_sample=onset,
+            offset_sample=offset if kind == "end" else None,
+            peak=segment.peak,
+            mean=segment.total / segment.steps,
+            level_dbfs=dbfs(energy / (until - onset)),
+            truncated=truncated,
+        )
