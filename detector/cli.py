@@ -1,0 +1,136 @@
+"""The commands, their arguments and exit codes. What they do stands in `commands/`."""
+
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from detector import __version__
+from detector.errors import DetectorError
+
+app = typer.Typer(
+    name="detector",
+    help="Listens to microphones and says over MQTT what it hears and exactly when.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", metavar="FILE", help="A TOML file; the defaults if absent."),
+]
+
+
+# Commands import what they need when they are called: `--help` should not load a model runtime.
+
+
+@app.command()
+def run(config: ConfigFile = None) -> None:
+    """Run the service: listen to every source and publish what is heard."""
+    from detector.commands.run import run_daemon
+
+    run_daemon(config)
+
+
+@app.command()
+def listen(
+    device: Annotated[
+        str, typer.Option("--device", "-d", help="As `detector devices` names it, or a part of it.")
+    ] = "default",
+    config: ConfigFile = None,
+) -> None:
+    """Show what a microphone hears in the terminal: level, top labels, events. Needs no broker."""
+    from detector.commands.listen import listen_to
+
+    listen_to(device, config)
+
+
+@app.command()
+def replay(
+    files: Annotated[
+        list[str], typer.Argument(metavar="FILE…", help="Recordings; - is raw PCM on stdin.")
+    ],
+    config: ConfigFile = None,
+    *,
+    speed: Annotated[
+        Literal["max", "1"], typer.Option(help="As fast as possible, or as it was recorded.")
+    ] = "max",
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Events as JSON lines, as MQTT subscribers get them.")
+    ] = False,
+    start: Annotated[
+        datetime | None,
+        typer.Option(
+            formats=["%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S.%fZ"],
+            metavar="TIME",
+            help="When each recording began, in UTC; 1970-01-01T00:00:00Z if absent.",
+        ),
+    ] = None,
+    rate: Annotated[int, typer.Option(help="Hertz, of PCM on stdin (signed 16 bit).")] = 16_000,
+    channels: Annotated[int, typer.Option(help="Of PCM on stdin.")] = 1,
+) -> None:
+    """Print the events of recordings: the same ones that the service would have published."""
+    from detector.commands.replay import replay_files
+
+    replay_files(
+        files,
+        config,
+        real_time=speed == "1",
+        as_json=as_json,
+        start=start,
+        rate=rate,
+        channels=channels,
+    )
+
+
+@app.command()
+def devices(
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="As a JSON list.")] = False,
+) -> None:
+    """List the sound devices, with names that stay the same over replugging and reboots."""
+    from detector.commands.devices import print_devices
+
+    print_devices(as_json=as_json)
+
+
+@app.command()
+def check(config: ConfigFile = None) -> None:
+    """Check configuration, bundles, devices and broker: each line ok, or what is wrong."""
+    from detector.commands.check import check_all
+
+    check_all(config)
+
+
+def _version(value: bool) -> None:  # noqa: FBT001 (typer's callback)
+    if value:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run a command; turn its errors into a message and an exit code."""
+    try:
+        app()
+    except DetectorError as error:
+        sys.stderr.write(f"detector: {error}\n")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:  # whoever read our output has gone
+        sys.stderr.close()
+        sys.exit(0)

@@ -1,0 +1,93 @@
+"""`detector check`: what stands between this configuration and a running service."""
+
+import asyncio
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from detector.capture.devices import Device, match, query_devices
+from detector.capture.wavfile import open_audio
+from detector.config import Config, SourceSettings, load_config
+from detector.daemon import load_models
+from detector.errors import ConfigError, DetectorError
+from detector.operate.logs import configure
+from detector.publish.mqtt import probe
+
+FAILED = 4
+
+Line = tuple[str, str | DetectorError]
+"""What was checked, and how it is: a few words, or what is wrong."""
+
+
+def check_all(path: Path | None) -> None:
+    """Print a line for each thing; exit with 4 if one of them is wrong."""
+    console = Console(highlight=False, soft_wrap=True)
+    failed = False
+    for subject, result in _lines(path):
+        wrong = isinstance(result, DetectorError)
+        failed = failed or wrong
+        mark = ("wrong", "red") if wrong else ("ok   ", "green")
+        console.print(Text.assemble(mark, f"  {subject}: {result}"))
+    sys.exit(FAILED if failed else 0)
+
+
+def _lines(path: Path | None) -> Iterator[Line]:
+    try:
+        config = load_config(path)
+    except ConfigError as error:
+        yield "config", error
+        return
+    configure(config.log)
+    yield "config", str(path or "defaults")
+    yield from _models(config)
+    yield from _sources(config)
+    if config.mqtt.enabled:
+        host, port = config.mqtt.address
+        try:
+            asyncio.run(probe(config.mqtt, config.node))
+        except DetectorError as error:
+            yield "mqtt", error
+        else:
+            yield "mqtt", f"{host}:{port} answers and lets us publish"
+
+
+def _models(config: Config) -> Iterator[Line]:
+    for name, settings in config.models.items():
+        subject = f"models.{name}"
+        try:
+            model = load_models({name: settings})[name]
+        except DetectorError as error:
+            yield subject, error
+        else:
+            spec, rules = model.listener.spec, model.listener.rules
+            labels = f"{len(rules)} of {len(spec.labels)} labels become events"
+            yield subject, f"{spec.id} on {model.session.provider}, {labels}"
+
+
+def _sources(config: Config) -> Iterator[Line]:
+    devices: list[Device] | DetectorError = []
+    if any(source.device for source in config.sources):
+        try:
+            devices = query_devices()
+        except DetectorError as error:
+            devices = error
+    for index, source in enumerate(config.sources):
+        try:
+            yield f"sources.{source.name}", _source(source, index, devices)
+        except DetectorError as error:
+            yield f"sources.{source.name}", error
+
+
+def _source(source: SourceSettings, index: int, devices: list[Device] | DetectorError) -> str:
+    if source.audio_file is not None:
+        with open_audio(source.audio_file, source.channel):
+            return str(source.audio_file)
+    if isinstance(devices, DetectorError):
+        raise devices
+    try:
+        return match(source.device or "default", devices).name
+    except ConfigError as error:
+        raise ConfigError(f"sources.{index}.device = {source.device!r}: {error}") from None

@@ -1,0 +1,81 @@
+"""`detector replay`."""
+
+import re
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from detector.capture.clock import FixedClock
+from detector.capture.wavfile import open_audio, open_pcm
+from detector.config import load_config
+from detector.daemon import Model, load_models
+from detector.errors import DetectorError
+from detector.operate.logs import configure
+from detector.pipeline import Pipeline, replay
+from detector.publish.console import ConsolePublisher
+from detector.publish.lines import LinesPublisher
+from detector.publish.messages import Narrator
+from detector.publish.publisher import Publisher
+from detector.records import SAMPLE_RATE, AudioBlock, Event, Scores, Window
+
+NODE = "replay"
+
+
+def replay_files(
+    files: list[str],
+    config_file: Path | None,
+    *,
+    real_time: bool,
+    as_json: bool,
+    start: datetime | None,
+    rate: int,
+    channels: int,
+) -> None:
+    config = load_config(config_file)
+    configure(config.log)
+    models = list(load_models(config.models).values())
+    publisher: Publisher = ConsolePublisher() if as_json else LinesPublisher()
+    clock = FixedClock((start or datetime.fromtimestamp(0, UTC)).replace(tzinfo=UTC))
+    failures: list[DetectorError] = []
+    for file, source in zip(files, _source_names(files), strict=True):
+        narrator = Narrator(NODE, source)
+        try:
+            opened = open_pcm(sys.stdin.buffer, rate, channels) if file == "-" else open_audio(file)
+            with opened as blocks:
+                paced = _paced(blocks) if real_time else blocks
+                for event in _events(models, paced):
+                    publisher.event(narrator.event(event, clock.utc))
+        except DetectorError as error:
+            # The other recordings are not to blame.
+            sys.stderr.write(f"detector: {error}\n")
+            failures.append(error)
+    if failures:
+        sys.exit(failures[0].exit_code)
+
+
+def _events(models: list[Model], blocks: Iterator[AudioBlock]) -> Iterator[Event]:
+    def score(index: int, window: Window) -> Scores:
+        return models[index].session.score([window])[0]
+
+    return replay(Pipeline([model.listener for model in models]), blocks, score)
+
+
+def _paced(blocks: Iterator[AudioBlock]) -> Iterator[AudioBlock]:
+    """Give out each block when its last sample would have been heard."""
+    began = time.monotonic()
+    for block in blocks:
+        time.sleep(max(0.0, began + block.end_sample / SAMPLE_RATE - time.monotonic()))
+        yield block
+
+
+def _source_names(files: list[str]) -> list[str]:
+    """A slug for each file, from its name; equal names are numbered."""
+    names: list[str] = []
+    for file in files:
+        stem = "stdin" if file == "-" else Path(file).stem.lower()
+        slug = re.sub(r"[^a-z0-9_]+", "_", stem).strip("_")[:56] or "recording"
+        same = sum(name == slug or name.startswith(f"{slug}__") for name in names)
+        names.append(f"{slug}__{same + 1}" if same else slug)
+    return names

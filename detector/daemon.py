@@ -1,0 +1,281 @@
+"""The service: starts what the configuration names, keeps it going, and stops it in order.
+
+    run ─► load models ─► for each source: capture ─► ring ─► pipeline ─► models ─► publishers
+                                                                   ▲            │
+                                                                   └── scores ──┘
+
+Stopping: capture ends first, open segments end (truncated), what is queued is delivered under a
+deadline, then the broker is told and the connection closed.
+"""
+
+import asyncio
+import contextlib
+import signal
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import structlog
+
+from detector.capture.clock import SampleClock
+from detector.capture.process import Microphone
+from detector.capture.ring import RingBuffer
+from detector.capture.wavfile import play
+from detector.config import Config, ModelSettings, SourceSettings
+from detector.inference.bundle import load_bundle
+from detector.inference.session import Session
+from detector.inference.waiting import WaitingWindows
+from detector.inference.worker import Worker
+from detector.operate.health import SignalMonitor
+from detector.operate.systemd import notify
+from detector.pipeline import Listener, Pipeline
+from detector.publish.console import ConsolePublisher
+from detector.publish.messages import Narrator, SourceStatus
+from detector.publish.mqtt import MqttPublisher
+from detector.publish.publisher import Publisher
+from detector.records import SAMPLE_RATE, AudioBlock, Cut, Event, Scores
+
+log = structlog.get_logger()
+
+RING_S: Final = 20
+"""How much sound waits for a slow reader before it is lost, and said to be."""
+WAITING_WINDOWS: Final = 2
+STATS_INTERVAL_S: Final = 60.0
+DRAIN_DEADLINE_S: Final = 5.0
+TOP_SCORES: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A loaded model and how it is to listen."""
+
+    listener: Listener
+    session: Session
+
+
+def load_models(settings: dict[str, ModelSettings]) -> dict[str, Model]:
+    """Load every model that the configuration names.
+
+    Raises:
+        BundleError, ProviderError, ConfigError: whatever keeps a model from running.
+    """
+    models = {}
+    for name, model in settings.items():
+        bundle = load_bundle(model.bundle)
+        listener = Listener(name, bundle.spec, model)
+        Pipeline([listener])  # refuses settings that do not fit, before anything is started
+        models[name] = Model(listener, Session(bundle, model.provider, model.threads))
+    return models
+
+
+class Source:
+    """One source of sound, from its device to its events."""
+
+    def __init__(
+        self,
+        settings: SourceSettings,
+        node: str,
+        models: Sequence[tuple[Listener, Worker]],
+        publishers: Sequence[Publisher],
+    ) -> None:
+        self.name = settings.name
+        self._settings = settings
+        self._models = models
+        self._publishers = publishers
+        self._ring = RingBuffer(RING_S * SAMPLE_RATE)
+        self._reader = self._ring.reader()
+        self._clock = SampleClock()
+        self._pipeline = Pipeline([listener for listener, _ in models])
+        self._waiting = [WaitingWindows(WAITING_WINDOWS) for _ in models]
+        # Two runs may have begun at what their clocks told was the same time.
+        self._narrator = Narrator(node, self.name, salt=str(time.time_ns()))
+        self._signal = SignalMonitor()
+        self._status: SourceStatus = "offline"
+        self._events = self._gaps = 0
+
+    def declare(self) -> None:
+        """Tell the publishers what this source can have to say."""
+        labels = {rule.slug: None for listener, _ in self._models for rule in listener.rules}
+        for publisher in self._publishers:
+            publisher.declare(self.name, list(labels))
+            publisher.source_status(self.name, self._status)
+
+    async def run(self) -> None:
+        """Listen until the recording ends or the task is cancelled; then end what is open."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._capture(), name=f"{self.name} capture")
+                group.create_task(self._listen(), name=f"{self.name} features")
+                for index, (listener, _) in enumerate(self._models):
+                    group.create_task(self._answer(index), name=f"{self.name} {listener.name}")
+        finally:
+            self._tell(self._pipeline.stop())
+            self._set_status("offline")
+
+    def stats(self) -> dict[str, int | str]:
+        return {
+            "status": self._status,
+            "samples_heard": self._ring.end_sample,
+            "samples_overrun": self._reader.overrun_samples,
+            "windows_skipped": sum(waiting.skipped for waiting in self._waiting),
+            "events": self._events,
+            "gaps": self._gaps,
+        }
+
+    async def _capture(self) -> None:
+        """Fill the ring from the device or the file."""
+        settings = self._settings
+        if settings.audio_file is None:
+            await Microphone(settings).run(self._ring, self._clock, self._set_status)
+        else:
+            await play(settings.audio_file, self._ring, self._clock, self._set_status)
+        self._ring.close()
+
+    async def _listen(self) -> None:
+        """Cut what the ring holds into windows, as it comes."""
+        while True:
+            await self._reader.wait()
+            item = self._reader.read(SAMPLE_RATE)
+            if item is None:
+                if self._reader.closed:
+                    break
+                continue
+            if isinstance(item, AudioBlock):
+                self._watch_signal(item)
+                for publisher in self._publishers:
+                    publisher.level(self.name, float(np.square(item.samples).mean()))
+            else:
+                self._gaps += 1
+                message = self._narrator.gap(item, self._clock.utc)
+                for publisher in self._publishers:
+                    publisher.gap(message)
+            for index, work in self._pipeline.push(item):
+                self._waiting[index].put(work)
+        for index, work in self._pipeline.finish():
+            self._waiting[index].put(work)
+        for waiting in self._waiting:
+            waiting.close()
+
+    async def _answer(self, index: int) -> None:
+        """Take the windows of one model in order, have them scored, tell what follows."""
+        listener, worker = self._models[index]
+        while (work := await self._waiting[index].get()) is not None:
+            answer = work if isinstance(work, Cut) else await worker.score(work)
+            if isinstance(answer, Scores):
+                self._show(listener, answer)
+            self._tell(self._pipeline.resolve(index, answer))
+
+    def _tell(self, events: Sequence[Event]) -> None:
+        for event in events:
+            self._events += 1
+            message = self._narrator.event(event, self._clock.utc)
+            for publisher in self._publishers:
+                publisher.event(message)
+
+    def _show(self, listener: Listener, scores: Scores) -> None:
+        """Publish the highest scores of a window, for tuning."""
+        values = scores.clip if scores.clip is not None else scores.frames
+        if values is None:
+            return
+        best = values if values.ndim == 1 else values.max(axis=0)
+        top = np.argsort(best)[::-1][:TOP_SCORES]
+        labels = listener.spec.labels
+        shown = {labels[i].slug: round(float(best[i]), 4) for i in top}
+        for publisher in self._publishers:
+            publisher.scores(self.name, shown)
+
+    def _watch_signal(self, block: AudioBlock) -> None:
+        health = self._signal.push(block)
+        if self._status in ("listening", "silent", "clipping"):
+            self._set_status(health)
+
+    def _set_status(self, status: SourceStatus) -> None:
+        if status != self._status:
+            self._status = status
+            log.info("source", source=self.name, status=status)
+            for publisher in self._publishers:
+                publisher.source_status(self.name, status)
+
+
+async def serve(config: Config, models: dict[str, Model], extra: Sequence[Publisher] = ()) -> None:
+    """Run until a signal asks to stop, or until every source has ended.
+
+    Args:
+        config: what to run.
+        models: the loaded models of that configuration.
+        extra: publishers beside those that the configuration names.
+    """
+    mqtt = MqttPublisher(config.mqtt, config.node) if config.mqtt.enabled else None
+    publishers: list[Publisher] = [*extra, *([mqtt] if mqtt else [])]
+    if config.console.enabled:
+        publishers.append(ConsolePublisher())
+    workers = {name: Worker(model.session) for name, model in models.items()}
+    sources = [
+        Source(
+            settings,
+            config.node,
+            [(models[name].listener, workers[name]) for name in settings.models or models],
+            publishers,
+        )
+        for settings in config.sources
+    ]
+    for source in sources:
+        source.declare()
+    async with _stop_signals() as stop, asyncio.TaskGroup() as group:
+        sending = group.create_task(mqtt.run(), name="mqtt") if mqtt else None
+        stats = group.create_task(_publish_stats(mqtt, sources), name="stats") if mqtt else None
+        hearing = [group.create_task(s.run(), name=f"source {s.name}") for s in sources]
+        notify("READY=1")
+        log.info("ready", node=config.node, sources=[s.name for s in sources], models=list(models))
+        await _until(stop, hearing)
+        notify("STOPPING=1")
+        for task in hearing:
+            task.cancel()
+        await asyncio.wait(hearing)
+        if mqtt and sending and stats:
+            stats.cancel()
+            left = await mqtt.drain(DRAIN_DEADLINE_S)
+            if left:
+                log.warning("stopped with events that no broker took", events=left)
+            sending.cancel()
+    log.info("stopped")
+
+
+async def _until(stop: asyncio.Event, hearing: Sequence[asyncio.Task[None]]) -> None:
+    """Wait for the signal, or for the end of all sources."""
+    stopped = asyncio.create_task(stop.wait())
+    pending: set[asyncio.Task[Any]] = {stopped, *hearing}
+    while stopped in pending and len(pending) > 1:
+        _, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+
+
+async def _publish_stats(mqtt: MqttPublisher, sources: Sequence[Source]) -> None:
+    began = time.monotonic()
+    while True:
+        mqtt.stats(
+            {
+                "uptime_s": round(time.monotonic() - began),
+                "queued_events": mqtt.queued,
+                "dropped_events": mqtt.dropped_events,
+                "rejected_events": mqtt.rejected_events,
+                "sources": {source.name: source.stats() for source in sources},
+            }
+        )
+        await asyncio.sleep(STATS_INTERVAL_S)
+
+
+@contextlib.asynccontextmanager
+async def _stop_signals() -> AsyncIterator[asyncio.Event]:
+    """An event that SIGINT and SIGTERM set; their handlers are put back afterwards."""
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    signals = (signal.SIGINT, signal.SIGTERM)
+    for number in signals:
+        loop.add_signal_handler(number, stop.set)
+    try:
+        yield stop
+    finally:
+        for number in signals:
+            loop.remove_signal_handler(number)

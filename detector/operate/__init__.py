@@ -1,0 +1,1 @@
+"""What a service needs beside its job: logs, health, the service manager."""

@@ -1,0 +1,47 @@
+"""Whether what a microphone delivers can be sound at all."""
+
+from typing import Final, Literal
+
+import numpy as np
+
+from detector.records import SAMPLE_RATE, AudioBlock
+
+SignalHealth = Literal["listening", "silent", "clipping"]
+
+
+class SignalMonitor:
+    """Watches the samples of one source.
+
+    silent: for 10 s the signal has not moved by more than one step of 16-bit sound, as from a dead
+    or muted microphone; a quiet room is louder than that.
+    clipping: in the last 2 s more than 1 % of the samples were at full scale.
+    """
+
+    _SILENT_AFTER: Final = 10 * SAMPLE_RATE
+    _ONE_STEP: Final = 1.5 / 32768
+    _CLIPPING_WITHIN: Final = 2 * SAMPLE_RATE
+    _FULL_SCALE: Final = 0.999
+    _CLIPPING_SHARE: Final = 0.01
+
+    def __init__(self) -> None:
+        self._still = 0  # samples since the signal last moved
+        self._clipped = 0.0  # share of samples at full scale, a running mean
+
+    def push(self, block: AudioBlock) -> SignalHealth:
+        """Take the next samples; say how the signal is now."""
+        samples = block.samples
+        if not len(samples):
+            return self._health()
+        if np.ptp(samples) > self._ONE_STEP:
+            self._still = 0
+        else:
+            self._still += len(samples)
+        share = float((np.abs(samples) >= self._FULL_SCALE).mean())
+        weight = min(1.0, len(samples) / self._CLIPPING_WITHIN)
+        self._clipped += weight * (share - self._clipped)
+        return self._health()
+
+    def _health(self) -> SignalHealth:
+        if self._still >= self._SILENT_AFTER:
+            return "silent"
+        return "clipping" if self._clipped > self._CLIPPING_SHARE else "listening"
