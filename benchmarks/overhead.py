@@ -1,0 +1,169 @@
+"""What the whole pipeline costs over the model itself, in CPU seconds of whole processes.
+
+    python benchmarks/overhead.py [--bundle NAME|DIR] [--seconds S] [--hop S] [--rounds N]
+    python benchmarks/overhead.py --ast-base
+
+One process is `detector replay --speed max --json` on a recording; the other loads the same model
+with the same options and runs it over the same windows, which lie ready in memory. Both are timed
+by the operating system, in turns. `--ast-base` makes an AST of the published size with random
+weights first.
+"""
+
+import argparse
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import soundfile as sf
+from report import report
+
+from detector.config import ModelSettings
+from detector.features.windows import Windower
+from detector.inference.bundle import load_bundle
+from detector.pipeline import Listener, window_request
+from detector.records import SAMPLE_RATE, AudioBlock, FloatArray
+
+BARE = """
+    import sys
+    import numpy as np
+    import onnxruntime as ort
+
+    model, windows, name = sys.argv[1:]
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    for window in np.load(windows, mmap_mode="r"):
+        session.run(None, {name: window[None]})
+"""
+
+
+def cpu_seconds(command: list[str]) -> float:
+    """User and system time of a process, from its start to its end."""
+
+    def spent() -> float:
+        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return usage.ru_utime + usage.ru_stime
+
+    before = spent()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return spent() - before
+
+
+def scene(seconds: float) -> FloatArray:
+    """Noise whose loudness changes, so that some events come and go."""
+    rng = np.random.default_rng(0)
+    samples = rng.standard_normal(round(seconds * SAMPLE_RATE)) * 0.05
+    samples *= 1 + np.sin(np.arange(len(samples)) / SAMPLE_RATE)
+    return samples.astype(np.float32)
+
+
+def ast_base(folder: Path) -> Path:
+    """A bundle of an AST-base with random weights."""
+    import torch
+    from transformers import ASTConfig, ASTForAudioClassification
+
+    from detector.spec import (
+        BundleSpec,
+        ClipOutput,
+        Fbank,
+        Input,
+        Label,
+        Origin,
+        Outputs,
+        WindowSpec,
+    )
+    from export.bundle import describe, write_bundle
+    from export.graph import export_graph
+
+    class Logits(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            config = ASTConfig(num_labels=527)
+            self.model = ASTForAudioClassification._from_config(config)  # noqa: SLF001
+
+        def forward(self, window: torch.Tensor) -> torch.Tensor:
+            return torch.as_tensor(self.model(window).logits)
+
+    graph = folder / "graph.onnx"
+    export_graph(Logits(), torch.zeros(2, 1024, 128), graph, outputs=("logits",))
+    spec = BundleSpec(
+        name="ast-base",
+        version="0",
+        created="1970-01-01T00:00:00Z",
+        licence="none",
+        attribution="random weights",
+        source=Origin(checkpoint="random", architecture="ASTForAudioClassification"),
+        onnx=describe(graph),
+        frontend=Fbank(),
+        window=WindowSpec(samples=163_840, hop_samples=16_000),
+        input=Input(name="input", shape=("batch", 1024, 128)),
+        outputs=Outputs(clip=ClipOutput(name="logits", activation="sigmoid")),
+        decoding="multilabel",
+        labels=tuple(Label(slug=f"label_{i}", name=f"Label {i}") for i in range(527)),
+    )
+    write_bundle(folder / "ast-base", graph, spec)
+    return folder / "ast-base"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--bundle", default="sounds", metavar="NAME|DIR")
+    parser.add_argument("--seconds", type=float, default=600.0, help="length of the recording")
+    parser.add_argument("--hop", type=float, default=1.0, help="seconds between windows")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--ast-base", action="store_true")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        bundle = str(ast_base(folder)) if arguments.ast_base else arguments.bundle
+        measure(folder, bundle, arguments)
+
+
+def measure(folder: Path, bundle: str, arguments: argparse.Namespace) -> None:
+    audio = scene(arguments.seconds)
+    sf.write(folder / "scene.wav", audio, SAMPLE_RATE, subtype="FLOAT")
+    config = folder / "config.toml"
+    config.write_text(
+        textwrap.dedent(f"""
+            [models.one]
+            bundle = "{bundle}"
+            provider = "cpu"
+            hop_s = {arguments.hop}
+        """)
+    )
+    loaded = load_bundle(bundle)
+    listener = Listener("one", loaded.spec, ModelSettings(bundle=bundle, hop_s=arguments.hop))
+    windower = Windower([window_request(listener)])
+    windows = [w.data for _, w in (*windower.push(AudioBlock(0, audio)), *windower.flush())]
+    np.save(folder / "windows.npy", np.stack(windows))
+
+    detector = [sys.executable, "-m", "detector", "replay", str(folder / "scene.wav")]
+    detector += ["--json", "--config", str(config)]
+    bare = [sys.executable, "-c", textwrap.dedent(BARE), str(loaded.model_file)]
+    bare += [str(folder / "windows.npy"), loaded.spec.input.name]
+    cpu_seconds(bare)
+    pairs = [(cpu_seconds(detector), cpu_seconds(bare)) for _ in range(arguments.rounds)]
+    ratio = statistics.median(a / b for a, b in pairs)
+    ours, theirs = (statistics.median(column) for column in zip(*pairs, strict=True))
+    big = arguments.ast_base
+    report(
+        "overhead-ast-base" if big else "overhead",
+        " ".join(["python", "benchmarks/overhead.py", *sys.argv[1:]]),
+        [
+            ("windows", len(windows), "", ""),
+            ("detector replay", ours, "CPU s", ""),
+            ("bare ONNX Runtime", theirs, "CPU s", ""),
+            ("detector / bare", ratio, "x", "<= 1.02" if big else "<= 1.25"),
+            ("a window, bare", theirs / len(windows) * 1000, "CPU ms", ""),
+        ],
+    )
+
+
+if __name__ == "__main__":
+    main()
