@@ -1,0 +1,1 @@
+"""Events to the world: MQTT for machines, JSON lines for pipes."""

@@ -1,0 +1,334 @@
+"""Publishes what was heard to an MQTT 5 broker, through outages of any length."""
+
+import asyncio
+import json
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Final, NoReturn, get_args
+
+import aiomqtt
+import structlog
+
+from detector.config import MqttSettings
+from detector.publish import topics
+from detector.publish.failure import Cause, LinkError
+from detector.publish.link import Link
+from detector.publish.messages import EventMessage, GapMessage, SourceStatus
+from detector.publish.outbox import MemoryOutbox, Waiting
+from detector.publish.publisher import Publisher
+from detector.publish.retained import RetainedValues
+from detector.publish.sparsely import SparseLog
+
+log = structlog.get_logger()
+
+_LATE_S: Final = 10.0
+_GOODBYE_S: Final = 1.0
+_CAUTIOUS_AFTER: Final = 2
+"""So many connections lost over the same message, and it is sent alone."""
+_POISON_AFTER: Final = 5
+"""So many, and it is the message that the broker cannot stand."""
+
+_TROUBLES: Final[tuple[str, ...]] = get_args(Cause)
+
+
+class Backoff:
+    """Pauses between attempts: doubled each time up to the longest, less up to half by chance."""
+
+    def __init__(self, first_s: float, longest_s: float) -> None:
+        self._first_s, self._longest_s = first_s, longest_s
+        self._next_s = first_s
+
+    def next_s(self) -> float:
+        pause = self._next_s
+        self._next_s = min(2 * pause, self._longest_s)
+        return pause * random.uniform(0.5, 1.0)  # noqa: S311 - no secret hangs on it
+
+    def reset(self) -> None:
+        self._next_s = self._first_s
+
+
+class MqttPublisher(Publisher):
+    """Keeps a connection, and everything that has yet to be told to the broker.
+
+    `run()` is the one task that talks to the broker. All other methods only note what there is to
+    say, and return at once; they are to be called in the thread of the event loop.
+    """
+
+    def __init__(
+        self,
+        settings: MqttSettings,
+        node: str,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        first_retry_s: float = 0.5,
+        longest_retry_s: float = 30.0,
+    ) -> None:
+        self._settings = settings
+        self._place = settings.prefix, node
+        self._clock = clock
+        self._backoff = Backoff(first_retry_s, longest_retry_s)
+        self._good_after_s = longest_retry_s
+        self._sparse = SparseLog(clock)
+        self._outbox = MemoryOutbox(settings.queue_events)
+        self._retained = RetainedValues()
+        self._retained.set(topics.node_status(*self._place), "online")  # told first
+        self._sources: set[str] = set()
+        self._open: dict[str, set[Any]] = {}
+        self._sent = 0  # the last ticket sent over this connection
+        self._link: Link | None = None
+        self._work = asyncio.Event()
+        self._empty = asyncio.Event()
+        self._empty.set()
+        self._rejected = 0
+        self._suspect, self._losses = 0, 0
+
+    @property
+    def connected(self) -> bool:
+        return self._link is not None
+
+    @property
+    def queued(self) -> int:
+        """Events and gaps that the broker has not confirmed."""
+        return len(self._outbox)
+
+    @property
+    def dropped_events(self) -> int:
+        """Events and gaps lost because too many were waiting."""
+        return self._outbox.dropped
+
+    @property
+    def rejected_events(self) -> int:
+        """Events and gaps that the broker refused: they are lost."""
+        return self._rejected
+
+    def declare(self, source: str, labels: Sequence[str]) -> None:
+        """Name the labels a source may report: the state of each begins as OFF.
+
+        A broker may still hold ON from before this process began.
+        """
+        for label in labels:
+            topic = topics.state(*self._place, source, label)
+            if topic not in self._retained:
+                self._tell(topic, "OFF")
+
+    def event(self, message: EventMessage) -> None:
+        topic = topics.state(*self._place, message.source, message.label)
+        going_on = self._open.setdefault(topic, set())
+        if message.type == "end":
+            going_on.discard(message.id)
+        else:
+            going_on.add(message.id)
+        self._retained.set(topic, "ON" if going_on else "OFF")  # due once the event is sent
+        self._put(message)
+
+    def gap(self, message: GapMessage) -> None:
+        self._put(message)
+
+    def source_status(self, source: str, status: SourceStatus) -> None:
+        self._sources.add(source)
+        self._tell(topics.source_status(*self._place, source), status)
+
+    def stats(self, values: Mapping[str, Any]) -> None:
+        self._tell(topics.stats(*self._place), json.dumps(values, ensure_ascii=False))
+
+    def scores(self, source: str, top: Mapping[str, float]) -> None:
+        """Publish the top labels of a window, if that is wanted and can be done at once."""
+        if self._settings.scores and self._link is not None:
+            rounded = {label: round(score, 4) for label, score in top.items()}
+            self._link.publish_unconfirmed(topics.scores(*self._place, source), json.dumps(rounded))
+
+    async def drain(self, timeout_s: float) -> int:
+        """Wait until the broker has confirmed everything; how many are left when time is up."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._empty.wait()
+        except TimeoutError:
+            pass
+        return len(self._outbox)
+
+    async def run(self) -> NoReturn:
+        """Connect, publish, and connect again, until cancelled.
+
+        On cancellation the broker is told, within about 2 s, that node and sources are offline.
+        """
+        self._retained.set(topics.node_status(*self._place), "online")
+        while True:
+            try:
+                await self._connection()
+            except LinkError as error:
+                self._sparse.say(
+                    "warning",
+                    error.cause,
+                    "no connection to the MQTT broker; events are kept and sent later",
+                    error=str(error),
+                    queued=len(self._outbox),
+                )
+            await asyncio.sleep(self._backoff.next_s())
+
+    async def _connection(self) -> None:
+        """One connection, from its beginning to its loss."""
+        offline = aiomqtt.Will(topics.node_status(*self._place), "offline", qos=1, retain=True)
+        async with Link(self._settings, client_id(self._settings, self._place[1]), offline) as link:
+            began = self._clock()
+            self._link = link
+            host, port = self._settings.address
+            self._sparse.say("info", "connected", "connected to the MQTT broker",
+                             host=host, port=port, queued=len(self._outbox))  # fmt: skip
+            self._retained.all_due()
+            self._sent = 0
+            link.lost.add_done_callback(lambda _: self._work.set())
+            try:
+                await self._serve(link)
+            except LinkError:
+                if link.lost.done():
+                    self._suspect_oldest()
+                raise
+            except asyncio.CancelledError:
+                await self._say_goodbye(link)
+                raise
+            finally:
+                self._link = None
+                if self._clock() - began >= self._good_after_s:
+                    self._backoff.reset()
+                    self._sparse.forget("connected", *_TROUBLES)
+
+    async def _serve(self, link: Link, *, goodbye: bool = False) -> None:
+        """Send whatever there is to send; with `goodbye`, only retained values, and then return."""
+        while True:
+            self._work.clear()
+            if link.lost.done():
+                raise link.why_lost()
+            while link.has_room and self._send_next(link, events=not goodbye):
+                pass
+            if goodbye and not link.unconfirmed:
+                return
+            try:
+                async with asyncio.timeout_at(link.deadline):
+                    await self._work.wait()
+            except TimeoutError:
+                raise link.silent() from None
+
+    def _send_next(self, link: Link, *, events: bool) -> bool:
+        if (value := self._retained.take()) is not None:
+            topic, payload = value
+            link.publish(topic, payload, retain=True).add_done_callback(
+                partial(self._retained_confirmed, topic)
+            )
+            return True
+        if not events or (link.unconfirmed and self._losses >= _CAUTIOUS_AFTER):
+            return False
+        if (waiting := self._outbox.after(self._sent)) is None:
+            return False
+        self._sent = waiting.ticket
+        topic = self._topic(waiting)
+        link.publish(topic, self._payload(waiting)).add_done_callback(
+            partial(self._confirmed, topic, waiting.ticket)
+        )
+        self._state_due(waiting)
+        return True
+
+    def _confirmed(self, topic: str, ticket: int, confirmation: asyncio.Future[str | None]) -> None:
+        if (refusal := confirmation.result()) is not None:
+            self._reject(topic, refusal)
+        else:
+            self._sparse.forget(f"refused {topic}")
+        self._remove(ticket)
+
+    def _retained_confirmed(self, topic: str, confirmation: asyncio.Future[str | None]) -> None:
+        if (refusal := confirmation.result()) is not None:
+            self._sparse.say(
+                "error", f"refused {topic}", "the MQTT broker refuses a retained value",
+                topic=topic, reason=refusal,
+            )  # fmt: skip
+        else:
+            self._sparse.forget(f"refused {topic}")
+        self._work.set()
+
+    def _reject(self, topic: str, refusal: str) -> None:
+        self._rejected += 1
+        self._sparse.say(
+            "error", f"refused {topic}", "the MQTT broker refuses an event, which is lost",
+            topic=topic, reason=refusal, rejected_events=self._rejected,
+        )  # fmt: skip
+
+    def _suspect_oldest(self) -> None:
+        """A message on which the broker hangs up, time and again, must not block the others."""
+        oldest = self._outbox.after(0)
+        if oldest is None or oldest.ticket > self._sent:
+            return
+        self._losses = self._losses + 1 if oldest.ticket == self._suspect else 1
+        self._suspect = oldest.ticket
+        if self._losses >= _POISON_AFTER:
+            self._reject(self._topic(oldest), f"the broker hung up on it {self._losses} times")
+            self._remove(oldest.ticket)
+
+    async def _say_goodbye(self, link: Link) -> None:
+        """Within a second. In a task of its own, since this one is being cancelled."""
+        for source in self._sources:
+            self._tell(topics.source_status(*self._place, source), "offline")
+        self._tell(topics.node_status(*self._place), "offline")
+        goodbye = asyncio.create_task(self._serve(link, goodbye=True), name="mqtt goodbye")
+        try:
+            await asyncio.wait({goodbye}, timeout=_GOODBYE_S)
+        finally:
+            goodbye.cancel()
+        await asyncio.wait({goodbye})
+        if not goodbye.cancelled() and (error := goodbye.exception()) is not None:
+            log.debug("could not say goodbye to the MQTT broker", error=str(error))
+
+    def _tell(self, topic: str, value: str) -> None:
+        self._retained.set(topic, value)
+        self._retained.due(topic)
+        self._work.set()
+
+    def _put(self, message: EventMessage | GapMessage) -> None:
+        dropped = self._outbox.put(message, self._clock())
+        self._empty.clear()
+        self._work.set()
+        if dropped is None:
+            return
+        self._state_due(dropped)
+        self._sparse.say(
+            "warning", "full", "too many events wait for the MQTT broker; the oldest is dropped",
+            queue_events=self._settings.queue_events, dropped_events=self._outbox.dropped,
+        )  # fmt: skip
+
+    def _remove(self, ticket: int) -> None:
+        self._outbox.remove(ticket)
+        if ticket == self._suspect:
+            self._suspect, self._losses = 0, 0
+        if not self._outbox:
+            self._empty.set()
+        self._work.set()
+
+    def _state_due(self, waiting: Waiting) -> None:
+        if isinstance(waiting.message, EventMessage):
+            source, label = waiting.message.source, waiting.message.label
+            self._retained.due(topics.state(*self._place, source, label))
+
+    def _topic(self, waiting: Waiting) -> str:
+        if isinstance(waiting.message, GapMessage):
+            return topics.gaps(*self._place, waiting.message.source)
+        return topics.event(*self._place, waiting.message.source, waiting.message.label)
+
+    def _payload(self, waiting: Waiting) -> str:
+        message = waiting.message
+        if isinstance(message, EventMessage) and self._clock() - waiting.since > _LATE_S:
+            message = message.model_copy(update={"late": True})
+        return message.to_json()
+
+
+def client_id(settings: MqttSettings, node: str) -> str:
+    return settings.client_id or f"{settings.prefix}-{node}"
+
+
+async def probe(settings: MqttSettings, node: str) -> None:
+    """Connect once and leave, without disturbing a daemon that is connected.
+
+    Raises:
+        BrokerError: the host, the port, the cause and what to do.
+    """
+    async with Link(settings, f"{client_id(settings, node)}-check"):
+        pass

@@ -1,0 +1,30 @@
+"""What the daemon tells whoever carries its words to the world."""
+
+from collections.abc import Sequence
+
+from detector.publish.messages import EventMessage, GapMessage, SourceStatus
+
+
+class Publisher:
+    """Base of all publishers: each carries what it has a place for, and passes over the rest.
+
+    Every call returns at once; whoever must wait does so elsewhere.
+    """
+
+    def declare(self, source: str, labels: Sequence[str]) -> None:
+        """Say which labels a source can have, before anything is heard."""
+
+    def event(self, message: EventMessage) -> None:
+        """A segment begins, goes on or ends."""
+
+    def gap(self, message: GapMessage) -> None:
+        """Something was not heard."""
+
+    def source_status(self, source: str, status: SourceStatus) -> None:
+        """A source is in another state."""
+
+    def scores(self, source: str, top: dict[str, float]) -> None:
+        """The highest scores of a window, by label."""
+
+    def level(self, source: str, power: float) -> None:
+        """The mean square of the samples that just came in (full scale is 1)."""

@@ -1,0 +1,36 @@
+"""Where messages go. Every part is a slug, so no wildcard or separator can get into a topic."""
+
+
+def node_status(prefix: str, node: str) -> str:
+    """Retained: online | offline (the last will)."""
+    return f"{prefix}/{node}/status"
+
+
+def stats(prefix: str, node: str) -> str:
+    """Retained: counters of the whole node."""
+    return f"{prefix}/{node}/stats"
+
+
+def source_status(prefix: str, node: str, source: str) -> str:
+    """Retained: listening | stalled | offline | silent | clipping."""
+    return f"{prefix}/{node}/{source}/status"
+
+
+def event(prefix: str, node: str, source: str, label: str) -> str:
+    """Not retained: an event."""
+    return f"{prefix}/{node}/{source}/events/{label}"
+
+
+def state(prefix: str, node: str, source: str, label: str) -> str:
+    """Retained: ON while the label is heard, else OFF."""
+    return f"{prefix}/{node}/{source}/state/{label}"
+
+
+def gaps(prefix: str, node: str, source: str) -> str:
+    """Not retained: a gap."""
+    return f"{prefix}/{node}/{source}/gaps"
+
+
+def scores(prefix: str, node: str, source: str) -> str:
+    """Not retained, QoS 0: the top labels of a window."""
+    return f"{prefix}/{node}/{source}/scores"

@@ -1,0 +1,508 @@
+"""The publisher against a real broker that does all that brokers do."""
+
+import asyncio
+import contextlib
+import json
+import re
+import socket
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from detector.config import MqttSettings
+from detector.publish.mqtt import MqttPublisher
+from tests.broker import Broker, Proxy, write_passwords
+from tests.publish.helpers import (
+    EVENTS,
+    NODE,
+    STATUS,
+    Logs,
+    event,
+    gap,
+    publishing,
+    sequences,
+)
+
+pytestmark = pytest.mark.broker
+
+
+async def test_node_is_online_retained_while_it_runs_and_offline_after_a_stop(
+    broker: Broker,
+) -> None:
+    async with broker.subscriber() as seen:
+        async with publishing(broker.settings()) as publisher:
+            publisher.source_status("hall", "listening")
+            await seen.until(lambda s: s.last("detector/attic/hall/status") == "listening")
+            async with broker.subscriber() as late:
+                await late.until(lambda s: s.last(STATUS) == "online")
+                assert all(m.retain for m in late.messages)
+        await seen.until(lambda s: s.last(STATUS) == "offline")
+        assert seen.last("detector/attic/hall/status") == "offline"
+    async with broker.subscriber() as after:
+        await after.until(lambda s: s.last(STATUS) == "offline")
+
+
+async def test_killed_process_is_offline_by_its_last_will(broker: Broker) -> None:
+    program = (
+        "import asyncio, sys\n"
+        "from detector.config import MqttSettings\n"
+        "from detector.publish.mqtt import MqttPublisher\n"
+        "settings = MqttSettings(host='127.0.0.1', port=int(sys.argv[1]))\n"
+        "asyncio.run(MqttPublisher(settings, 'attic').run())\n"
+    )
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", program, str(broker.port), cwd=Path(__file__).parents[2]
+    )
+    try:
+        async with broker.subscriber(STATUS) as seen:
+            await seen.until(lambda s: s.last(STATUS) == "online")
+            child.kill()
+            await seen.until(lambda s: s.last(STATUS) == "offline")
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            child.kill()
+        await child.wait()
+
+
+async def test_events_and_gaps_arrive_in_order_with_qos_1_and_are_not_retained(
+    broker: Broker,
+) -> None:
+    async with broker.subscriber() as seen, publishing(broker.settings()) as publisher:
+        for sequence in range(1, 101):
+            publisher.event(event(sequence, label=f"label_{sequence % 7}"))
+        publisher.gap(gap())
+        await seen.until(lambda s: s.on("detector/attic/hall/gaps"))
+        assert await publisher.drain(5) == 0
+        assert [json.loads(p)["sequence"] for p in seen.on(EVENTS)] == list(range(1, 101))
+        events = [m for m in seen.messages if m.topic.matches(EVENTS)]
+        assert {(m.qos, m.retain) for m in events} == {(1, False)}
+        assert publisher.connected
+        assert publisher.queued == 0
+
+
+async def test_broker_that_comes_later_gets_everything(tmp_path: Path, logs: Logs) -> None:
+    with Broker(tmp_path) as broker:
+        async with publishing(broker.settings()) as publisher:
+            publisher.event(event(1))
+            await logs.until(lambda log: len(log.at("debug")) >= 3)
+            assert not publisher.connected
+            assert publisher.queued == 1
+            (warning,) = logs.at("warning")
+            assert "refused" in warning["error"]
+            broker.start()
+            async with broker.subscriber() as seen:
+                await seen.until(lambda s: s.last(STATUS) == "online")
+                publisher.event(event(2))
+                await seen.until(lambda s: 2 in sequences(s.on(EVENTS)))
+            assert await publisher.drain(5) == 0
+
+
+async def test_event_that_waited_ten_seconds_is_late(tmp_path: Path) -> None:
+    now = 0.0
+    with Broker(tmp_path) as broker:
+        async with publishing(broker.settings(), clock=lambda: now) as publisher:
+            publisher.event(event(1))
+            now = 9.0
+            publisher.event(event(2))
+            now = 10.5
+            broker.start()
+            async with broker.subscriber(EVENTS) as seen:
+                publisher.event(event(3))
+                await seen.until(lambda s: s.on(EVENTS))
+                await publisher.drain(5)
+                late = {m["sequence"]: m["late"] for m in map(json.loads, seen.on(EVENTS))}
+    # 1 and 2 may have been sent before the subscriber was there.
+    assert late.items() <= {1: True, 2: False, 3: False}.items()
+
+
+async def test_killed_and_restarted_broker_gets_every_event_in_order(tmp_path: Path) -> None:
+    """The broker logs what it receives: nobody could be subscribed at each of its beginnings."""
+    with Broker(tmp_path) as broker:
+        broker.start()
+        async with publishing(broker.settings()) as publisher:
+            sent = 0
+            for _ in range(3):
+                async with broker.subscriber(EVENTS) as seen:
+                    for _ in range(200):
+                        sent += 1
+                        publisher.event(event(sent, label=f"label_{sent}"))
+                    await seen.until(lambda s: s.on(EVENTS))
+                    broker.kill()  # in the middle of it
+                    await asyncio.wait_for(seen.gone.wait(), 5)
+                for _ in range(50):
+                    sent += 1
+                    publisher.event(event(sent, label=f"label_{sent}"))
+                broker.start()
+            assert await publisher.drain(20) == 0
+            assert publisher.dropped_events == 0
+            assert publisher.rejected_events == 0
+        broker.kill()  # and so its log is complete
+        received = [int(n) for n in re.findall(r"events/label_(\d+)'", "\n".join(broker.log))]
+    assert list(dict.fromkeys(received)) == list(range(1, sent + 1))
+
+
+async def test_hanging_broker_is_given_up_in_time_and_loses_nothing(
+    broker: Broker, logs: Logs
+) -> None:
+    async with (
+        broker.subscriber(EVENTS, timeout=60) as seen,
+        publishing(broker.settings(timeout_s=0.5)) as publisher,
+    ):
+        publisher.event(event(1))
+        await seen.until(lambda s: s.on(EVENTS))
+        broker.hang()
+        began = time.monotonic()
+        for sequence in range(2, 102):
+            publisher.event(event(sequence))
+        await logs.until(lambda log: log.at("warning"))
+        assert 0.4 < time.monotonic() - began < 2.0
+        assert "did not answer within 0.5 s" in logs.at("warning")[0]["error"]
+        assert publisher.queued == 100
+        await logs.until(lambda log: log.at("debug"))  # connections are not answered either
+        broker.wake()
+        await seen.until(lambda s: len(sequences(s.on(EVENTS))) == 101)
+        assert sequences(seen.on(EVENTS)) == list(range(1, 102))
+        assert await publisher.drain(5) == 0
+
+
+async def test_stop_while_the_broker_hangs_takes_no_longer_than_two_seconds(
+    broker: Broker,
+) -> None:
+    publisher = MqttPublisher(broker.settings(timeout_s=30), NODE)
+    running = asyncio.create_task(publisher.run())
+    async with broker.subscriber(STATUS, timeout=60) as seen:
+        await seen.until(lambda s: s.last(STATUS) == "online")
+        broker.hang()
+        publisher.event(event(1))
+        assert await publisher.drain(0.2) == 1
+        running.cancel()
+        await asyncio.wait({running}, timeout=2.5)
+        assert running.cancelled()
+        broker.wake()
+        await seen.until(lambda s: s.last(STATUS) == "offline")
+
+
+async def test_stop_while_connecting_to_a_broker_that_hangs_is_quick(broker: Broker) -> None:
+    broker.hang()
+    running = asyncio.create_task(MqttPublisher(broker.settings(timeout_s=30), NODE).run())
+    await asyncio.sleep(0.3)  # long enough to wait for the broker's word
+    began = time.monotonic()
+    running.cancel()
+    await asyncio.wait({running}, timeout=5)
+    assert running.cancelled()
+    assert time.monotonic() - began < 1.0
+
+
+def test_stop_does_not_wait_for_a_name_server_that_keeps_silent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The end of `asyncio.run` included: it waits for the threads of the loop's pool."""
+    asked, done = threading.Event(), threading.Event()
+
+    def silent(*_: object, **__: object) -> list[object]:
+        asked.set()
+        done.wait(10)
+        return []
+
+    async def stop_while_asking() -> None:
+        running = asyncio.create_task(
+            MqttPublisher(MqttSettings(host="broker.example"), NODE).run()
+        )
+        await asyncio.to_thread(asked.wait, 5)
+        running.cancel()
+        await asyncio.wait({running})
+
+    monkeypatch.setattr(socket, "getaddrinfo", silent)
+    began = time.monotonic()
+    asyncio.run(stop_while_asking())
+    assert time.monotonic() - began < 2.0
+    done.set()
+
+
+async def test_wrong_password_is_said_once_never_shown_and_read_anew(
+    tmp_path: Path, logs: Logs, capfd: pytest.CaptureFixture[str]
+) -> None:
+    write_passwords(tmp_path / "passwords", {"ear": "correct-horse"})
+    secret = tmp_path / "secret"
+    secret.write_text("wrong-zebra\n")
+    options = ("allow_anonymous false", f"password_file {tmp_path / 'passwords'}")
+    with Broker(tmp_path, *options) as broker:
+        broker.start()
+        settings = broker.settings(username="ear", password_file=str(secret))
+        async with publishing(settings) as publisher:
+            await logs.until(lambda log: len(log.at("debug")) >= 3)
+            (warning,) = logs.at("warning")
+            assert "mqtt.username = 'ear'" in warning["error"]
+            secret.write_text("correct-horse\n")
+            await logs.until(lambda log: log.at("info"))
+            assert publisher.connected
+        shown = (
+            repr(logs.entries)
+            + repr(publisher)
+            + repr(vars(publisher))
+            + "".join(capfd.readouterr())
+        )
+    assert "zebra" not in shown
+    assert "horse" not in shown
+
+
+async def test_missing_password_file_is_named_and_may_appear_later(
+    tmp_path: Path, logs: Logs
+) -> None:
+    write_passwords(tmp_path / "passwords", {"ear": "correct-horse"})
+    secret = tmp_path / "secret"
+    options = ("allow_anonymous false", f"password_file {tmp_path / 'passwords'}")
+    with Broker(tmp_path, *options) as broker:
+        broker.start()
+        settings = broker.settings(username="ear", password_file=str(secret))
+        async with publishing(settings):
+            await logs.until(lambda log: log.at("warning"))
+            assert f"mqtt.password_file: {secret}: No such file" in logs.at("warning")[0]["error"]
+            secret.write_text("correct-horse")
+            await logs.until(lambda log: log.at("info"))
+
+
+async def test_denied_topic_is_an_error_and_counted_and_the_next_event_goes_on(
+    tmp_path: Path, logs: Logs
+) -> None:
+    (tmp_path / "acl").write_text(
+        "topic read #\n"
+        "topic write detector/attic/status\n"
+        "topic write detector/attic/hall/events/allowed\n"
+        "topic write detector/attic/hall/state/allowed\n"
+        "topic write detector/attic/hall/state/denied\n"
+    )
+    with Broker(tmp_path, "allow_anonymous true", f"acl_file {tmp_path / 'acl'}") as broker:
+        broker.start()
+        async with broker.subscriber() as seen, publishing(broker.settings()) as publisher:
+            publisher.event(event(1, label="denied"))
+            publisher.event(event(2, label="denied"))
+            publisher.event(event(3, label="allowed"))
+            await seen.until(lambda s: s.on(EVENTS))
+            assert await publisher.drain(5) == 0
+            assert sequences(seen.on(EVENTS)) == [3]
+            assert publisher.rejected_events == 2
+            (error,) = logs.at("error")
+            assert error["topic"] == "detector/attic/hall/events/denied"
+            assert error["reason"] == "Not authorized"
+
+
+async def test_event_too_large_for_the_broker_is_counted_and_the_next_goes_on(
+    tmp_path: Path, logs: Logs
+) -> None:
+    with Broker(tmp_path, "allow_anonymous true", "max_packet_size 2000") as broker:
+        broker.start()
+        async with broker.subscriber() as seen, publishing(broker.settings()) as publisher:
+            publisher.event(event(1, name="x" * 3000))
+            publisher.event(event(2))
+            await seen.until(lambda s: s.on(EVENTS))
+            assert await publisher.drain(5) == 0
+            assert sequences(seen.on(EVENTS)) == [2]
+            assert publisher.rejected_events == 1
+            (error,) = logs.at("error")
+            assert "the broker takes 2000" in error["reason"]
+
+
+async def test_event_on_which_the_broker_always_hangs_up_is_given_up(
+    broker: Broker, logs: Logs
+) -> None:
+    """Some brokers say neither what they accept nor why they close the connection."""
+
+    def hang_up_on_poison(packet: bytes, from_client: bool) -> bool | None:  # noqa: FBT001
+        return None if from_client and b"poison" in packet else True
+
+    async with (
+        broker.subscriber(EVENTS) as seen,
+        Proxy(broker.port, hang_up_on_poison) as proxy,
+        publishing(broker.settings(port=proxy.port)) as publisher,
+    ):
+        for sequence in range(1, 41):
+            publisher.event(event(sequence, name="poison" if sequence == 20 else "Dog bark"))
+        await seen.until(lambda s: 40 in sequences(s.on(EVENTS)))
+        assert await publisher.drain(5) == 0
+        assert sequences(seen.on(EVENTS)) == [*range(1, 20), *range(21, 41)]
+        assert publisher.rejected_events == 1
+        (error,) = logs.at("error")
+        assert "hung up on it 5 times" in error["reason"]
+
+
+async def test_event_whose_confirmation_is_lost_is_sent_again_with_the_same_id(
+    broker: Broker,
+) -> None:
+    topic = b"detector/attic/hall/events/dog_bark"
+    first: list[bytes] = []
+    lost: list[bytes] = []
+
+    def lose_the_first(packet: bytes, from_client: bool) -> bool:  # noqa: FBT001
+        if from_client and topic in packet and not first:
+            after = packet.index(topic) + len(topic)
+            first.append(packet[after : after + 2])  # its packet identifier
+        if not from_client and packet[0] >> 4 == 4 and packet[2:4] in first and not lost:
+            lost.append(packet)
+            return False
+        return True
+
+    async with (
+        broker.subscriber(EVENTS) as seen,
+        Proxy(broker.port, lose_the_first) as proxy,
+        publishing(broker.settings(port=proxy.port, timeout_s=0.3)) as publisher,
+    ):
+        publisher.event(event(1))
+        publisher.event(event(2))
+        assert await publisher.drain(10) == 0
+        assert lost
+        await seen.until(lambda s: len(s.on(EVENTS)) >= 3)
+        ids = [json.loads(payload)["id"] for payload in seen.on(EVENTS)]
+        assert ids.count(str(event(1).id)) == 2
+        assert sequences(seen.on(EVENTS)) == [1, 2]
+
+
+async def test_topic_that_is_none_is_refused_and_the_next_event_goes_on(
+    broker: Broker, logs: Logs
+) -> None:
+    async with broker.subscriber() as seen, publishing(broker.settings()) as publisher:
+        publisher.event(event(1, label="a+b"))
+        publisher.event(event(2))
+        await seen.until(lambda s: s.on(EVENTS))
+        assert sequences(seen.on(EVENTS)) == [2]
+        assert publisher.rejected_events == 1
+        assert logs.at("error")
+
+
+async def test_broker_that_takes_one_message_at_a_time_gets_all_in_order(tmp_path: Path) -> None:
+    with Broker(tmp_path, "allow_anonymous true", "max_inflight_messages 1") as broker:
+        broker.start()
+        async with broker.subscriber(EVENTS) as seen, publishing(broker.settings()) as publisher:
+            for sequence in range(1, 201):
+                publisher.event(event(sequence))
+            await seen.until(lambda s: len(s.on(EVENTS)) == 200)
+            assert sequences(seen.on(EVENTS)) == list(range(1, 201))
+
+
+async def test_state_left_on_by_an_earlier_life_is_off_at_connection(broker: Broker) -> None:
+    topic = "detector/attic/hall/state/dog_bark"
+    async with broker.subscriber(topic) as seen:
+        async with publishing(broker.settings()) as before:
+            before.event(event(1, "start"))
+            await seen.until(lambda s: s.last(topic) == "ON")
+        async with publishing(broker.settings()) as publisher:
+            publisher.declare("hall", ["dog_bark"])
+            await seen.until(lambda s: s.last(topic) == "OFF")
+
+
+async def test_state_is_on_while_a_segment_is_open_and_follows_the_event(broker: Broker) -> None:
+    topic = "detector/attic/hall/state/dog_bark"
+    first, second = event(1).id, event(2).id
+    async with broker.subscriber() as seen, publishing(broker.settings()) as publisher:
+        publisher.declare("hall", ["dog_bark"])
+        await seen.until(lambda s: s.last(topic) == "OFF")
+        publisher.event(event(1, "start", segment=first))
+        await seen.until(lambda s: s.last(topic) == "ON")
+        publisher.event(event(2, "start", segment=second))
+        publisher.event(event(3, "update", segment=first))
+        publisher.event(event(4, "end", segment=first))
+        assert await publisher.drain(5) == 0
+        publisher.event(event(5, "end", segment=second))
+        await seen.until(lambda s: s.last(topic) == "OFF")
+        order = [
+            json.loads(str(m.payload, "utf-8"))["sequence"]
+            if m.topic.matches(EVENTS)
+            else m.payload
+            for m in seen.messages
+            if m.topic.matches(EVENTS) or m.topic.matches(topic)
+        ]
+    assert order == [b"OFF", 1, b"ON", 2, 3, 4, 5, b"OFF"]
+
+
+async def test_states_after_an_outage_are_told_once_and_are_the_newest(tmp_path: Path) -> None:
+    topic = "detector/attic/hall/state/dog_bark"
+    with Broker(tmp_path) as broker:
+        broker.start()
+        async with publishing(broker.settings()) as publisher:
+            async with broker.subscriber(STATUS) as seen:
+                await seen.until(lambda s: s.last(STATUS) == "online")
+            broker.kill()
+            for sequence in range(1, 40, 2):
+                opened = event(sequence)
+                publisher.event(opened)
+                publisher.event(event(sequence + 1, "end", segment=opened.id))
+            broker.start()
+            async with broker.subscriber(topic) as seen:
+                assert await publisher.drain(5) == 0
+                last = event(41)
+                publisher.event(last)
+                await seen.until(lambda s: s.last(topic) == "ON")
+                states = seen.on(topic)
+    assert states in (["OFF", "ON"], ["OFF", "OFF", "ON"])  # retained, and perhaps seen live
+
+
+async def test_full_queue_drops_the_oldest_counts_and_says_so_once(
+    tmp_path: Path, logs: Logs
+) -> None:
+    with Broker(tmp_path) as broker:
+        async with publishing(broker.settings(queue_events=5)) as publisher:
+            for sequence in range(1, 13):
+                publisher.event(event(sequence))
+            assert publisher.queued == 5
+            assert publisher.dropped_events == 7
+            assert len([e for e in logs.at("warning") if "dropped_events" in e]) == 1
+            broker.start()
+            async with broker.subscriber(EVENTS) as seen:
+                publisher.event(event(13))
+                await seen.until(lambda s: 13 in sequences(s.on(EVENTS)))
+                assert await publisher.drain(5) == 0
+                assert set(sequences(seen.on(EVENTS))) <= {8, 9, 10, 11, 12, 13}
+
+
+async def test_ten_thousand_waiting_events_drain_fast_and_in_order(tmp_path: Path) -> None:
+    with Broker(tmp_path) as broker:
+        broker.start()
+        publisher = MqttPublisher(broker.settings(), NODE)
+        for sequence in range(1, 10_001):
+            publisher.event(event(sequence))
+        async with broker.subscriber(EVENTS) as seen:
+            running = asyncio.create_task(publisher.run())
+            began = time.monotonic()
+            assert await publisher.drain(50) == 0
+            rate = 10_000 / (time.monotonic() - began)
+            await seen.until(lambda s: len(s.messages) == 10_000)
+            running.cancel()
+            await asyncio.wait({running})
+    assert sequences(seen.on(EVENTS)) == list(range(1, 10_001))
+    assert rate > 300, f"{rate:.0f} events/s"
+
+
+async def test_stats_are_retained_and_scores_are_not(broker: Broker) -> None:
+    async with (
+        broker.subscriber() as seen,
+        publishing(broker.settings(scores=True)) as publisher,
+    ):
+        publisher.scores("hall", {"dog_bark": 0.5})  # not connected yet: dropped
+        publisher.stats({"windows": 7})
+        await seen.until(lambda s: s.on("detector/attic/stats"))
+        publisher.scores("hall", {"dog_bark": 0.123456})
+        await seen.until(lambda s: s.on("detector/attic/hall/scores"))
+        assert seen.on("detector/attic/hall/scores") == ['{"dog_bark": 0.1235}']
+        async with broker.subscriber() as after:
+            await after.until(lambda s: s.last("detector/attic/stats") == '{"windows": 7}')
+            assert after.on("detector/attic/hall/scores") == []
+
+
+async def test_scores_are_not_published_unless_asked_for(broker: Broker) -> None:
+    async with broker.subscriber() as seen, publishing(broker.settings()) as publisher:
+        await seen.until(lambda s: s.last(STATUS) == "online")
+        publisher.scores("hall", {"dog_bark": 0.5})
+        publisher.event(event(1))
+        await seen.until(lambda s: s.on(EVENTS))
+        assert seen.on("detector/attic/hall/scores") == []
+
+
+async def test_two_daemons_of_one_name_are_told_apart_in_the_log(
+    broker: Broker, logs: Logs
+) -> None:
+    async with publishing(broker.settings()), publishing(broker.settings()):
+        await logs.until(lambda log: any("another client" in e["error"] for e in log.at("warning")))
+        assert any("'detector-attic'" in e["error"] for e in logs.at("warning"))
