@@ -1,0 +1,1 @@
+"""Sound becomes `AudioBlock` and `Gap` records, in a ring buffer and with a clock."""

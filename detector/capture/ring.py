@@ -1,0 +1,212 @@
+"""The last seconds of a source: one writer, several readers, each at its own pace.
+
+The writer never waits. A reader that is too slow finds a gap where samples were overwritten, and
+counts them. All of it belongs to the thread of the event loop.
+"""
+
+import asyncio
+from bisect import bisect_right
+from collections import deque
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from detector.records import SAMPLE_RATE, AudioBlock, FloatArray, Gap
+
+
+@dataclass(slots=True)
+class _Run:
+    """Consecutive samples that are still in the buffer."""
+
+    first_sample: int
+    end_sample: int
+    stored: int
+    """How many samples had been stored, ever, before the first of these."""
+    heard_at: float | None
+    """Of the last of these, in seconds on the monotonic clock."""
+
+    def __len__(self) -> int:
+        return self.end_sample - self.first_sample
+
+
+class RingBuffer:
+    """Holds the last `capacity_samples` samples, and the gaps between them.
+
+    Samples are addressed by their absolute index. A gap takes no room, however long it is.
+    """
+
+    _MAX_PIECES: Final = 4096
+    """Runs and gaps that are kept: a bound for a source that stutters without end."""
+
+    def __init__(self, capacity_samples: int) -> None:
+        if capacity_samples < 1:
+            raise ValueError(f"a ring buffer of {capacity_samples} samples holds nothing")
+        self._buffer: FloatArray = np.zeros(capacity_samples, np.float32)
+        self._pieces: deque[_Run | Gap] = deque()
+        self._stored = 0
+        self._begin: int | None = None
+        self._end = 0
+        self._closed = False
+        self._waiting: set[asyncio.Future[None]] = set()
+
+    @property
+    def end_sample(self) -> int:
+        """Where the last item ended; 0 before the first."""
+        return self._end
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
+    def write(self, item: AudioBlock | Gap) -> None:
+        """Append what comes next; what is oldest is overwritten.
+
+        Raises:
+            ValueError: the item does not begin where the last one ended, or the ring is closed.
+        """
+        if self._closed:
+            raise ValueError("the ring buffer is closed")
+        if self._begin is not None and item.first_sample != self._end:
+            raise ValueError(f"sample {self._end} comes next, not {item.first_sample}")
+        if item.end_sample <= item.first_sample:
+            return
+        if self._begin is None:
+            self._begin = item.first_sample
+        if isinstance(item, Gap):
+            self._pieces.append(item)
+        else:
+            self._store(item)
+        self._end = item.end_sample
+        self._forget()
+        self._wake()
+
+    def close(self) -> None:
+        """Nothing more will come: readers read what is left and see the end."""
+        self._closed = True
+        self._wake()
+
+    def reader(self) -> "Reader":
+        """A reader of what is written from now on."""
+        return Reader(self)
+
+    def _store(self, block: AudioBlock) -> None:
+        last = self._pieces[-1] if self._pieces else None
+        if isinstance(last, _Run):
+            last.end_sample = block.end_sample
+            last.heard_at = block.heard_at
+        else:
+            self._pieces.append(
+                _Run(block.first_sample, block.end_sample, self._stored, block.heard_at)
+            )
+        capacity = len(self._buffer)
+        self._stored += len(block.samples)
+        kept = block.samples[-capacity:]
+        place = (self._stored - len(kept)) % capacity
+        until_edge = min(len(kept), capacity - place)
+        self._buffer[place : place + until_edge] = kept[:until_edge]
+        self._buffer[: len(kept) - until_edge] = kept[until_edge:]
+
+    def _forget(self) -> None:
+        """Let go of the pieces, and parts of them, that are overwritten."""
+        overwritten = self._stored - len(self._buffer)
+        while True:
+            oldest = next((piece for piece in self._pieces if isinstance(piece, _Run)), None)
+            lost = 0 if oldest is None else overwritten - oldest.stored
+            if oldest is None or lost <= 0:
+                break
+            while self._pieces[0] is not oldest:
+                self._pieces.popleft()  # a gap before what is overwritten
+            if lost < len(oldest):
+                oldest.first_sample += lost
+                oldest.stored += lost
+                break
+            self._pieces.popleft()
+        while len(self._pieces) > self._MAX_PIECES:
+            self._pieces.popleft()
+
+    def _wake(self) -> None:
+        for future in self._waiting:
+            if not future.done():
+                future.set_result(None)
+        self._waiting.clear()
+
+    def _piece_at(self, sample: int) -> "_Run | Gap":
+        after = bisect_right(self._pieces, sample, key=lambda piece: piece.first_sample)
+        return self._pieces[after - 1]
+
+    def _copy(self, run: _Run, first_sample: int, length: int) -> FloatArray:
+        capacity = len(self._buffer)
+        place = (run.stored + first_sample - run.first_sample) % capacity
+        until_edge = min(length, capacity - place)
+        return np.concatenate(
+            (self._buffer[place : place + until_edge], self._buffer[: length - until_edge])
+        )
+
+
+class Reader:
+    """Reads a ring buffer in order: blocks, the source's gaps, and what was overwritten."""
+
+    def __init__(self, ring: RingBuffer) -> None:
+        self._ring = ring
+        self._next = None if ring._begin is None else ring.end_sample  # noqa: SLF001 (one module)
+        self.overrun_samples = 0
+        """How many samples were overwritten before they were read, ever."""
+
+    @property
+    def pending_samples(self) -> int:
+        """How far the reader is behind the writer."""
+        return self._ring.end_sample - self._position()
+
+    @property
+    def closed(self) -> bool:
+        """Nothing more will come and everything has been read."""
+        return self._ring.closed and self.pending_samples == 0
+
+    def read(self, max_samples: int) -> AudioBlock | Gap | None:
+        """The next block of at most `max_samples` samples, or the next gap, whole.
+
+        Returns:
+            None if there is nothing to read at present; see `closed` for the end. A block's
+            `heard_at` is that of its own last sample.
+        """
+        if max_samples < 1:
+            raise ValueError(f"max_samples = {max_samples}: at least one")
+        position = self._position()
+        if position >= self._ring.end_sample:
+            return None
+        ring = self._ring
+        oldest = ring._pieces[0].first_sample  # noqa: SLF001
+        if position < oldest:
+            self.overrun_samples += oldest - position
+            self._next = oldest
+            return Gap(position, oldest - position, "overrun")
+        piece = ring._piece_at(position)  # noqa: SLF001
+        if isinstance(piece, Gap):
+            self._next = piece.end_sample
+            return piece
+        end = min(position + max_samples, piece.end_sample)
+        self._next = end
+        heard_at = piece.heard_at
+        if heard_at is not None:
+            heard_at -= (piece.end_sample - end) / SAMPLE_RATE
+        return AudioBlock(position, ring._copy(piece, position, end - position), heard_at)  # noqa: SLF001
+
+    async def wait(self) -> None:
+        """Return as soon as there is something to read, or nothing more will come."""
+        if self.pending_samples or self._ring.closed:
+            return
+        future = asyncio.get_running_loop().create_future()
+        self._ring._waiting.add(future)  # noqa: SLF001
+        try:
+            await future
+        finally:
+            self._ring._waiting.discard(future)  # noqa: SLF001
+
+    def _position(self) -> int:
+        if self._next is None:
+            begin = self._ring._begin  # noqa: SLF001
+            if begin is None:
+                return self._ring.end_sample
+            self._next = begin
+        return self._next

@@ -1,0 +1,387 @@
+"""The microphone program and its keeper, with a real sound server."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import structlog
+from structlog.testing import capture_logs
+
+from detector.capture.clock import SampleClock
+from detector.capture.framing import HEADER_BYTES, Kind, payload_bytes, unpack_header, unpack_hello
+from detector.capture.microphone import EXIT_STOPPED, EXIT_UNKNOWN_DEVICE, QUEUE_S, Recorder
+from detector.capture.process import Microphone
+from detector.capture.ring import RingBuffer
+from detector.config import SourceSettings
+from detector.records import SAMPLE_RATE, AudioBlock, FloatArray, Gap
+from tests.sound import SoundServer, noise
+
+pytestmark = pytest.mark.sound
+
+
+class Ear:
+    """A microphone that listens, and all that came of it."""
+
+    def __init__(self, device: str = "hall") -> None:
+        self.clock = SampleClock()
+        self.items: list[AudioBlock | Gap] = []
+        self.statuses: list[tuple[str, float]] = []
+        """And when they were told, on the monotonic clock."""
+        self._ring = RingBuffer(20 * SAMPLE_RATE)
+        self._reader = self._ring.reader()
+        self._changed = asyncio.Condition()
+        self._microphone = Microphone(SourceSettings(name="ear", device=device))
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._microphone.run(self._ring, self.clock, self._on_status))
+            group.create_task(self._read())
+
+    async def status(self, status: str, within_s: float = 8.0) -> float:
+        """Wait until the last status is this one; return when it was told."""
+        return (await self._until(lambda: self.statuses[-1:], status, within_s))[1]
+
+    async def heard(self, seconds: float) -> None:
+        """Wait until that much more was heard or is known to be missing."""
+        goal = self._ring.end_sample + seconds * SAMPLE_RATE
+        async with asyncio.timeout(seconds + 8), self._changed:
+            await self._changed.wait_for(lambda: self._ring.end_sample >= goal)
+
+    @property
+    def gaps(self) -> list[Gap]:
+        return [item for item in self.items if isinstance(item, Gap)]
+
+    @property
+    def samples(self) -> FloatArray:
+        """All samples at their indices, with zeros in the gaps."""
+        return np.concatenate(
+            [
+                np.zeros(item.length, np.float32) if isinstance(item, Gap) else item.samples
+                for item in self.items
+            ]
+        )
+
+    def skew_s(self) -> float:
+        """By how much the clock says that the newest sample was heard before it was read."""
+        return time.monotonic() - self.clock.monotonic(self._ring.end_sample)
+
+    async def _until(
+        self, last: Callable[[], list[tuple[str, float]]], status: str, within_s: float
+    ) -> tuple[str, float]:
+        async with asyncio.timeout(within_s), self._changed:
+            await self._changed.wait_for(lambda: [s for s, _ in last()] == [status])
+        return last()[0]
+
+    def _on_status(self, status: str) -> None:
+        self.statuses.append((status, time.monotonic()))
+        self._notifying = asyncio.create_task(self._notify())
+
+    async def _read(self) -> None:
+        while True:
+            await self._reader.wait()
+            item = self._reader.read(SAMPLE_RATE)
+            if item is not None:
+                self.items.append(item)
+                await self._notify()
+
+    async def _notify(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()
+
+
+@contextlib.asynccontextmanager
+async def listening(*devices: str) -> AsyncIterator[list[Ear]]:
+    """Ears that listen already."""
+    ears = [Ear(device) for device in devices]
+    tasks = [asyncio.create_task(ear.run()) for ear in ears]
+    try:
+        for ear in ears:
+            await ear.status("listening")
+        yield ears
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks, timeout=3)
+
+
+def position(needle: FloatArray, hay: FloatArray) -> tuple[int, float]:
+    """Where the needle begins in the hay, and the correlation coefficient there."""
+    size = 1 << (len(hay) + len(needle)).bit_length()
+    product = np.fft.rfft(hay, size) * np.conj(np.fft.rfft(needle, size))
+    best = int(np.argmax(np.fft.irfft(product, size)[: len(hay) - len(needle)]))
+    found = hay[best : best + len(needle)]
+    return best, float(np.corrcoef(found, needle)[0, 1])
+
+
+def test_what_is_played_is_heard_whole_and_at_its_time(sound_server: SoundServer) -> None:
+    sound = noise(1.5, SAMPLE_RATE)
+
+    async def scenario() -> None:
+        async with listening("hall") as [ear]:
+            await ear.heard(0.5)
+            began = time.monotonic()
+            await asyncio.to_thread(sound_server.play_samples, sound, SAMPLE_RATE)
+            await ear.heard(0.5)
+            assert not ear.gaps
+            assert len(ear.statuses) == 1
+            at, correlation = position(sound, ear.samples)
+            assert correlation > 0.99
+            # Starting the player takes a while, and so does the server.
+            assert 0 < ear.clock.monotonic(at) - began < 0.4
+
+    asyncio.run(scenario())
+
+
+def test_a_microphone_that_is_unplugged_is_heard_again_and_others_do_not_notice(
+    sound_server: SoundServer, other_sound_server: SoundServer
+) -> None:
+    async def scenario() -> None:
+        async with listening("hall", "yard") as [hall, yard]:
+            await hall.heard(0.5)
+            gone = time.monotonic()
+            sound_server.unload_sink()
+            assert await hall.status("offline") - gone < 3
+            await asyncio.sleep(2.5)  # as long as the pauses between attempts become
+            back = time.monotonic()
+            sound_server.load_sink()
+            assert await hall.status("listening") - back < 5
+            listening_again = time.monotonic()
+            await hall.heard(1)
+            [gap] = hall.gaps
+            assert gap.reason == "restart"
+            assert gap.length / SAMPLE_RATE == pytest.approx(listening_again - gone, abs=0.4)
+            assert abs(hall.skew_s()) < 0.15
+            assert not yard.gaps
+            assert [status for status, _ in yard.statuses] == ["listening"]
+
+    asyncio.run(scenario())
+
+
+def test_a_sound_server_that_crashes_is_survived(sound_server: SoundServer) -> None:
+    async def scenario() -> None:
+        async with listening("default") as [ear]:
+            await ear.heard(0.5)
+            gone = time.monotonic()
+            sound_server.kill()
+            assert await ear.status("offline") - gone < 3
+            await asyncio.to_thread(sound_server.restart)
+            back = time.monotonic()
+            assert await ear.status("listening") - back < 5
+            await ear.heard(0.5)
+            assert [gap.reason for gap in ear.gaps] == ["restart"]
+            assert abs(ear.skew_s()) < 0.15
+
+    asyncio.run(scenario())
+
+
+def test_a_stall_is_noticed_and_leaves_a_gap_but_no_skew(sound_server: SoundServer) -> None:
+    sound = noise(1.0, SAMPLE_RATE)
+
+    async def scenario() -> None:
+        async with listening("hall") as [ear]:
+            await ear.heard(0.5)
+            stopped = time.monotonic()
+            sound_server.stop()
+            assert await ear.status("stalled") - stopped < 2.5
+            await asyncio.sleep(stopped + 3 - time.monotonic())
+            sound_server.cont()
+            continued = time.monotonic()
+            assert await ear.status("listening") - continued < 1
+            await ear.heard(0.5)
+            [gap] = ear.gaps
+            assert gap.reason == "stall"
+            assert gap.length / SAMPLE_RATE == pytest.approx(3, abs=0.3)
+            began = time.monotonic()
+            await asyncio.to_thread(sound_server.play_samples, sound, SAMPLE_RATE)
+            await ear.heard(0.5)
+            at, correlation = position(sound, ear.samples)
+            assert correlation > 0.99
+            assert 0 < ear.clock.monotonic(at) - began < 0.4
+
+    asyncio.run(scenario())
+
+
+def test_a_device_that_stalls_for_long_is_given_up_and_opened_again(
+    sound_server: SoundServer,
+) -> None:
+    async def scenario() -> None:
+        async with listening("hall") as [ear]:
+            await ear.heard(0.3)
+            stopped = time.monotonic()
+            sound_server.stop()
+            try:
+                assert 6 < await ear.status("offline", within_s=12) - stopped < 9
+            finally:
+                sound_server.cont()
+            await ear.status("listening", within_s=5)
+            await ear.heard(0.5)
+            assert [gap.reason for gap in ear.gaps] == ["restart"]
+            assert [status for status, _ in ear.statuses] == [
+                *("listening", "stalled", "offline", "listening")
+            ]
+            assert abs(ear.skew_s()) < 0.15
+
+    asyncio.run(scenario())
+
+
+def test_an_unknown_device_is_said_once_with_those_that_there_are(
+    sound_server: SoundServer,
+) -> None:
+    async def scenario() -> None:
+        ear = Ear("harp")
+        task = asyncio.create_task(ear.run())
+        with capture_logs() as logs:
+            await ear.status("offline")
+            await asyncio.sleep(2)
+        assert len(ear.statuses) == 1
+        task.cancel()
+        await asyncio.wait([task])
+        [told] = [entry for entry in logs if entry["log_level"] == "warning"]
+        assert told["source"] == "ear"
+        assert "there is no device 'harp'; there are 'hall', " in told["reason"]
+
+    structlog.reset_defaults()
+    asyncio.run(scenario())
+
+
+def test_stopping_takes_less_than_a_second_even_if_the_sound_server_hangs(
+    sound_server: SoundServer,
+) -> None:
+    async def scenario() -> None:
+        try:
+            async with listening("hall") as [ear]:
+                await ear.heard(0.3)
+                opening = asyncio.create_task(Ear("default").run())
+                sound_server.stop()
+                await asyncio.sleep(0.5)
+                began = time.monotonic()
+                opening.cancel()
+                await asyncio.wait([opening])
+                assert time.monotonic() - began < 1
+                began = time.monotonic()
+            assert time.monotonic() - began < 1
+        finally:
+            sound_server.cont()
+
+    asyncio.run(scenario())
+    assert not children()
+
+
+def children() -> list[str]:
+    """The microphone programs that this process has left."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            parent = int((folder / "stat").read_text().rsplit(")", 1)[1].split()[1])
+            command = (folder / "cmdline").read_text().replace("\0", " ")
+            if parent == os.getpid() and "capture.microphone" in command:
+                found.append(command)
+    return found
+
+
+@contextlib.contextmanager
+def program(device: str, *options: str) -> Iterator["subprocess.Popen[bytes]"]:
+    command = [sys.executable, "-m", "detector.capture.microphone", "--device", device, *options]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as process:
+        limit = threading.Timer(20, process.kill)
+        limit.start()
+        try:
+            yield process
+        finally:
+            limit.cancel()
+            process.kill()
+
+
+def test_the_program_ends_when_it_is_told_and_when_the_device_is_gone(
+    sound_server: SoundServer,
+) -> None:
+    with program("hall") as asked, program("default") as unplugged, program("harp") as unknown:
+        assert asked.stdin
+        assert unplugged.stdout
+        assert unknown.stdout
+        header = unpack_header(unplugged.stdout.read(HEADER_BYTES))
+        assert unpack_hello(unplugged.stdout.read(header.size)) == (SAMPLE_RATE, 2)
+        header = unpack_header(unplugged.stdout.read(HEADER_BYTES))
+        assert header[:2] == (Kind.AUDIO, 0)
+        assert header.size == SAMPLE_RATE // 10
+        assert abs(header.captured_ns / 1e9 - time.monotonic()) < 0.5
+        unplugged.stdout.read(payload_bytes(header, 2))
+
+        asked.stdin.close()
+        assert asked.wait(3) == 0
+        sound_server.unload_sink()
+        rest = unplugged.stdout.read()
+        assert unplugged.wait(3) == EXIT_STOPPED
+        assert rest.endswith(b"device 'default' stopped: unplugged, or its sound server ended")
+        assert b"there is no device 'harp'" in unknown.stdout.read()
+        assert unknown.wait(3) == EXIT_UNKNOWN_DEVICE
+
+
+def test_the_program_delivers_another_rate_without_holes(sound_server: SoundServer) -> None:
+    with program("hall", "--rate", "44100", "--block-ms", "50") as process:
+        assert process.stdout
+        header = unpack_header(process.stdout.read(HEADER_BYTES))
+        assert unpack_hello(process.stdout.read(header.size)) == (44_100, 2)
+        expected = 0
+        for _ in range(20):
+            header = unpack_header(process.stdout.read(HEADER_BYTES))
+            assert (header.first_sample, header.size, header.dropped) == (expected, 2205, 0)
+            assert len(process.stdout.read(payload_bytes(header, 2))) == 2205 * 2 * 4
+            expected += header.size
+
+
+def test_a_reader_that_does_not_read_costs_counted_samples_and_no_memory() -> None:
+    recorder = Recorder(rate=1000, block_frames=100)
+    overflow = type("Status", (), {"input_overflow": True})
+    fine = type("Status", (), {"input_overflow": False})
+    for i in range(250):
+        recorder.callback(bytes(800), 100, None, overflow if i == 120 else fine)
+    headers = [block[0] for _ in range(round(QUEUE_S * 10)) if (block := recorder.get(1))]
+    assert [header.first_sample for header in headers] == list(range(0, 10_000, 100))
+    recorder.callback(bytes(800), 100, None, fine)
+    recorder.finished()
+    last = recorder.get(1)
+    assert last
+    assert last[0][:2] == (Kind.AUDIO_AFTER_OVERFLOW, 25_000)
+    assert last[0].dropped == 15_000
+    assert recorder.get(1) is None
+
+
+def test_the_program_does_not_outlive_a_daemon_that_is_killed(sound_server: SoundServer) -> None:
+    script = (
+        "import asyncio, sys\n"
+        "from detector.capture.process import _program\n"
+        "import structlog\n"
+        "async def main():\n"
+        "    async with _program('hall', 'mix', structlog.get_logger()) as (process, _):\n"
+        "        await process.stdout.readexactly(100)\n"
+        "        print(process.pid, flush=True)\n"
+        "        await asyncio.sleep(60)\n"
+        "asyncio.run(main())\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as daemon:
+        assert daemon.stdout
+        pid = int(daemon.stdout.readline())
+        assert Path(f"/proc/{pid}").exists()
+        daemon.send_signal(signal.SIGKILL)
+    deadline = time.monotonic() + 3
+    while _runs(pid):
+        assert time.monotonic() < deadline, "the microphone program goes on"
+        time.sleep(0.05)
+
+
+def _runs(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        return "capture.microphone" in Path(f"/proc/{pid}/cmdline").read_text()
+    return False

@@ -1,0 +1,265 @@
+import asyncio
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detector.capture.ring import Reader, RingBuffer
+from detector.records import AudioBlock, FloatArray, Gap, GapReason
+
+
+def sound(first_sample: int, length: int) -> FloatArray:
+    """Samples that tell their own index."""
+    return np.arange(first_sample, first_sample + length, dtype=np.float32)
+
+
+def block(first_sample: int, length: int, heard_at: float | None = None) -> AudioBlock:
+    return AudioBlock(first_sample, sound(first_sample, length), heard_at)
+
+
+@dataclass
+class Model:
+    """A plain list that does what the ring buffer should: the oracle."""
+
+    capacity: int
+    pieces: list[int | Gap] = field(default_factory=list)
+    """Each sample's index, and the gaps."""
+    end: int = 0
+
+    def write(self, item: AudioBlock | Gap) -> None:
+        self.pieces += [item] if isinstance(item, Gap) else range(self.end, item.end_sample)
+        self.end = item.end_sample
+        while sum(isinstance(piece, int) for piece in self.pieces) > self.capacity:
+            while isinstance(self.pieces.pop(0), Gap):
+                pass
+
+    def read(self, position: int, most: int) -> tuple[str, int, int] | None:
+        """What a reader at `position` gets: (kind or reason, first sample, end)."""
+        if position == self.end:
+            return None
+        oldest = self.pieces[0] if isinstance(self.pieces[0], int) else self.pieces[0].first_sample
+        if position < oldest:
+            return "overrun", position, oldest
+        end = position
+        for piece in self.pieces:
+            if isinstance(piece, Gap):
+                if piece.first_sample == position:
+                    return piece.reason, position, piece.end_sample
+                if piece.first_sample == end > position:
+                    break
+            elif piece == end and end - position < most:
+                end += 1
+        return "sound", position, end
+
+
+reasons: st.SearchStrategy[GapReason] = st.sampled_from(["overflow", "restart", "stall"])
+operations = st.lists(
+    st.one_of(
+        st.tuples(st.just("block"), st.integers(1, 30)),
+        st.tuples(st.just("gap"), st.integers(1, 100), reasons),
+        st.tuples(st.just("read"), st.integers(0, 2), st.integers(1, 25)),
+    ),
+    max_size=40,
+)
+
+
+@given(st.integers(1, 40), st.integers(0, 1000), operations)
+def test_readers_see_what_a_plain_list_would_show(
+    capacity: int, begin: int, operations: list[tuple[str, int] | tuple[str, int, object]]
+) -> None:
+    ring, model = RingBuffer(capacity), Model(capacity, end=begin)
+    readers = [ring.reader() for _ in range(3)]
+    positions, overrun = [begin] * 3, [0] * 3
+    for kind, number, *rest in operations:
+        if kind == "block":
+            item: AudioBlock | Gap = block(model.end, number)
+        elif kind == "gap":
+            item = Gap(model.end, number, rest[0])  # type: ignore[arg-type]
+        else:
+            most = int(str(rest[0]))
+            expected = model.read(positions[number], most)
+            got = readers[number].read(most)
+            if expected is None:
+                assert got is None
+                continue
+            reason, first_sample, end = expected
+            positions[number] = end
+            assert got is not None
+            assert (got.first_sample, got.end_sample) == (first_sample, end)
+            if isinstance(got, Gap):
+                assert got.reason == reason
+                overrun[number] += got.length * (reason == "overrun")
+            else:
+                assert reason == "sound"
+                assert np.array_equal(got.samples, sound(first_sample, end - first_sample))
+            assert readers[number].overrun_samples == overrun[number]
+            continue
+        ring.write(item)
+        model.write(item)
+    assert [reader.pending_samples for reader in readers] == [
+        (model.end - position) * bool(ring.end_sample) for position in positions
+    ]
+
+
+def test_it_holds_exactly_its_capacity() -> None:
+    ring = RingBuffer(1000)
+    reader = ring.reader()
+    for i in range(50):
+        ring.write(block(i * 70, 70))
+    assert reader.read(10_000) == Gap(0, 2500, "overrun")
+    got = reader.read(10_000)
+    assert isinstance(got, AudioBlock)
+    assert np.array_equal(got.samples, sound(2500, 1000))
+
+
+def test_what_was_read_does_not_change_when_it_is_overwritten() -> None:
+    ring = RingBuffer(10)
+    reader = ring.reader()
+    ring.write(block(0, 10))
+    got = reader.read(10)
+    ring.write(block(10, 10))
+    assert isinstance(got, AudioBlock)
+    assert np.array_equal(got.samples, sound(0, 10))
+
+
+def test_a_block_that_is_longer_than_the_ring_leaves_its_end() -> None:
+    ring = RingBuffer(10)
+    reader = ring.reader()
+    ring.write(block(5, 25))
+    assert reader.read(99) == Gap(5, 15, "overrun")
+    got = reader.read(99)
+    assert isinstance(got, AudioBlock)
+    assert np.array_equal(got.samples, sound(20, 10))
+
+
+def test_gaps_are_neither_merged_nor_bounded_in_length() -> None:
+    ring = RingBuffer(10)
+    reader = ring.reader()
+    gaps = [Gap(0, 10**9, "restart"), Gap(10**9, 5, "stall"), Gap(10**9 + 5, 5, "stall")]
+    for gap in gaps:
+        ring.write(gap)
+    assert [reader.read(1) for _ in range(4)] == [*gaps, None]
+
+
+def test_gaps_without_end_do_not_fill_the_memory() -> None:
+    ring = RingBuffer(10)
+    reader = ring.reader()
+    for i in range(20_000):
+        ring.write(Gap(i, 1, "stall"))
+    assert len(ring._pieces) <= ring._MAX_PIECES
+    first = reader.read(1)
+    assert isinstance(first, Gap)
+    assert first.reason == "overrun"
+    assert reader.read(1) == Gap(first.end_sample, 1, "stall")
+
+
+def test_a_new_reader_begins_with_what_comes_next() -> None:
+    ring = RingBuffer(100)
+    ring.write(block(0, 50))
+    reader = ring.reader()
+    assert reader.read(10) is None
+    ring.write(block(50, 5))
+    got = reader.read(10)
+    assert isinstance(got, AudioBlock)
+    assert got.first_sample == 50
+
+
+def test_a_part_of_a_block_has_its_own_time() -> None:
+    ring = RingBuffer(100_000)
+    reader = ring.reader()
+    ring.write(block(0, 16_000, heard_at=11.0))
+    parts = [reader.read(4_000) for _ in range(4)]
+    assert [part.heard_at for part in parts if isinstance(part, AudioBlock)] == [
+        10.25,
+        10.5,
+        10.75,
+        11.0,
+    ]
+    ring.write(block(16_000, 10))
+    last = reader.read(10)
+    assert isinstance(last, AudioBlock)
+    assert last.heard_at is None
+
+
+@pytest.mark.parametrize(
+    "item", [block(9, 5), block(11, 5), Gap(0, 5, "stall"), Gap(12, 1, "stall")]
+)
+def test_a_hole_or_an_overlap_is_refused(item: AudioBlock | Gap) -> None:
+    ring = RingBuffer(100)
+    ring.write(block(0, 10))
+    with pytest.raises(ValueError, match=f"sample 10 comes next, not {item.first_sample}"):
+        ring.write(item)
+
+
+def test_what_makes_no_sense_is_refused() -> None:
+    with pytest.raises(ValueError, match="0 samples"):
+        RingBuffer(0)
+    ring = RingBuffer(1)
+    with pytest.raises(ValueError, match="max_samples = 0"):
+        ring.reader().read(0)
+    ring.close()
+    with pytest.raises(ValueError, match="closed"):
+        ring.write(block(0, 1))
+
+
+def test_nothing_yet_and_nothing_any_more_are_two_things() -> None:
+    ring = RingBuffer(10)
+    reader = ring.reader()
+    assert reader.read(5) is None
+    assert not reader.closed
+    ring.write(block(0, 5))
+    ring.close()
+    assert not reader.closed
+    assert isinstance(reader.read(5), AudioBlock)
+    assert reader.read(5) is None
+    assert reader.closed
+
+
+async def read_all(reader: Reader) -> list[AudioBlock | Gap]:
+    items = []
+    while not reader.closed:
+        await reader.wait()
+        item = reader.read(7)
+        if item is not None:
+            items.append(item)
+    return items
+
+
+@given(st.lists(st.tuples(st.integers(1, 9), st.booleans()), max_size=30))
+def test_waiting_readers_miss_nothing_however_writes_and_reads_interleave(
+    writes: list[tuple[int, bool]],
+) -> None:
+    async def scenario() -> list[list[AudioBlock | Gap]]:
+        ring = RingBuffer(1000)
+        readings = [asyncio.create_task(read_all(ring.reader())) for _ in range(3)]
+        await asyncio.sleep(0)
+        for length, pause in writes:
+            ring.write(block(ring.end_sample, length))
+            if pause:
+                await asyncio.sleep(0)
+        ring.close()
+        async with asyncio.timeout(5):
+            return await asyncio.gather(*readings)
+
+    total = sum(length for length, _ in writes)
+    for items in asyncio.run(scenario()):
+        heard = [item.samples for item in items if isinstance(item, AudioBlock)]
+        assert np.array_equal(np.concatenate([*heard, sound(0, 0)]), sound(0, total))
+
+
+def test_a_reader_that_gives_up_waiting_leaves_nothing_behind() -> None:
+    async def scenario() -> None:
+        ring = RingBuffer(10)
+        reader = ring.reader()
+        for _ in range(3):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.01):
+                    await reader.wait()
+        assert not ring._waiting
+        ring.write(block(0, 5))
+        await reader.wait()
+        assert isinstance(reader.read(5), AudioBlock)
+
+    asyncio.run(scenario())
