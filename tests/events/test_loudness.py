@@ -1,0 +1,57 @@
+"""How loud a stretch was, from the power of each hop."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from detector.events.loudness import SILENCE_DBFS, Loudness, dbfs
+
+
+@given(
+    parts=st.lists(
+        st.tuples(st.integers(0, 40), st.integers(0, 60), st.floats(0, 1)), min_size=1, max_size=30
+    ),
+    span=st.tuples(st.floats(0, 1), st.floats(0, 1)),
+)
+@settings(max_examples=100)
+def test_energy_of_any_stretch_is_the_sum_of_its_samples(
+    parts: list[tuple[int, int, float]], span: tuple[float, float]
+) -> None:
+    """Each part follows the one before it, after some samples that were not heard."""
+    loudness = Loudness(10**6)
+    power = np.zeros(0)
+    for missing, heard, value in parts:
+        power = np.concatenate([power, np.zeros(missing), np.full(heard, value)])
+        loudness.push(len(power), heard, value)
+    first, last = sorted(round(place * len(power)) for place in span)
+    energy = loudness.energy(last) - loudness.energy(first)
+    assert energy == pytest.approx(power[first:last].sum(), rel=1e-9, abs=1e-9)
+
+
+def test_nothing_heard_is_no_energy() -> None:
+    assert Loudness(100).energy(0) == 0.0
+    assert Loudness(100).energy(1000) == 0.0
+
+
+def test_the_past_is_kept_as_far_as_asked_and_not_much_further() -> None:
+    loudness = Loudness(1000)
+    for end in range(10, 100_001, 10):
+        loudness.push(end, 10, 1.0)
+    assert loudness.energy(100_000) - loudness.energy(99_000) == pytest.approx(1000)
+    assert len(loudness._ends) == len(loudness._energy) < 250
+
+
+@pytest.mark.parametrize(
+    ("power", "level"),
+    [(1.0, 0.0), (0.5, -3.0103), (1e-6, -60.0), (1e-20, SILENCE_DBFS), (0.0, SILENCE_DBFS)],
+)
+def test_levels_are_relative_to_a_full_scale_square_wave(power: float, level: float) -> None:
+    assert dbfs(power) == pytest.approx(level, abs=1e-3)
+
+
+@pytest.mark.parametrize("power", [-1e-12, -0.0, math.nan])
+def test_what_rounding_leaves_of_silence_is_silence(power: float) -> None:
+    assert dbfs(power) == SILENCE_DBFS

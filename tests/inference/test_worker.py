@@ -1,0 +1,111 @@
+"""A thread that scores for the event loop."""
+
+import asyncio
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from detector.inference.bundle import load_bundle
+from detector.inference.session import Session
+from detector.inference.worker import Worker
+from detector.records import Scores, Window
+from tests.bundles import loudness_bundle
+
+PATIENCE_S = 10
+
+
+class HeldSession(Session):
+    """Answers when it is let, and remembers which windows it was asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(load_bundle(str(folder)), "cpu")
+        self.asked: list[int] = []
+        self.begun = threading.Event()
+        self.go_on = threading.Event()
+
+    def score(self, windows: Sequence[Window]) -> list[Scores]:
+        self.asked += [window.end_sample for window in windows]
+        self.begun.set()
+        if not self.go_on.wait(PATIENCE_S):
+            raise TimeoutError
+        return super().score(windows)
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> HeldSession:
+    return HeldSession(loudness_bundle(tmp_path / "loudness"))
+
+
+def window(end_sample: int, *, amplitude: float = 0.0, size: int = 16_000) -> Window:
+    return Window(0, end_sample, 10, np.full(size, amplitude, np.float32), amplitude**2)
+
+
+def test_each_request_gets_its_own_answer(session: HeldSession) -> None:
+    session.go_on.set()
+
+    async def run() -> list[Scores]:
+        worker = Worker(session)
+        asked = [worker.score(window(i, amplitude=i % 2)) for i in range(20)]
+        return await asyncio.wait_for(asyncio.gather(*asked), PATIENCE_S)
+
+    answers = asyncio.run(run())
+    assert [scores.end_sample for scores in answers] == list(range(20))
+    for i, scores in enumerate(answers):
+        assert scores.clip is not None
+        assert scores.clip[0] == pytest.approx(i % 2, abs=1e-3)
+
+
+def test_the_event_loop_goes_on_while_a_window_is_scored(session: HeldSession) -> None:
+    async def run() -> None:
+        answer = asyncio.create_task(Worker(session).score(window(1)))
+        await asyncio.to_thread(session.begun.wait, PATIENCE_S)
+        assert not answer.done()
+        session.go_on.set()
+        assert (await asyncio.wait_for(answer, PATIENCE_S)).end_sample == 1
+
+    asyncio.run(run())
+
+
+def test_an_exception_reaches_who_asked_and_nobody_else(session: HeldSession) -> None:
+    session.go_on.set()
+
+    async def run() -> None:
+        worker = Worker(session)
+        wrong, right = worker.score(window(1, size=99)), worker.score(window(2))
+        answers = await asyncio.gather(wrong, right, return_exceptions=True)
+        assert isinstance(answers[0], Exception)
+        assert "99" in str(answers[0])
+        assert isinstance(answers[1], Scores)
+
+    asyncio.run(run())
+
+
+def test_a_request_that_was_cancelled_is_not_computed(session: HeldSession) -> None:
+    async def run() -> None:
+        worker = Worker(session)
+        first, second, third = (asyncio.create_task(worker.score(window(i))) for i in (1, 2, 3))
+        await asyncio.to_thread(session.begun.wait, PATIENCE_S)
+        second.cancel()
+        await asyncio.gather(second, return_exceptions=True)
+        session.go_on.set()
+        await asyncio.wait_for(asyncio.gather(first, third), PATIENCE_S)
+
+    asyncio.run(run())
+    assert session.asked == [1, 3]
+
+
+def test_an_answer_nobody_waits_for_any_more_does_no_harm(session: HeldSession) -> None:
+    async def run() -> None:
+        worker = Worker(session)
+        asked = asyncio.create_task(worker.score(window(1)))
+        await asyncio.to_thread(session.begun.wait, PATIENCE_S)
+        asked.cancel()
+        await asyncio.gather(asked, return_exceptions=True)
+        session.go_on.set()
+        answer = await asyncio.wait_for(worker.score(window(2)), PATIENCE_S)
+        assert answer.end_sample == 2
+
+    asyncio.run(run())
