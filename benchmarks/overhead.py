@@ -28,6 +28,7 @@ from detector.inference.bundle import load_bundle
 from detector.pipeline import Listener, window_request
 from detector.records import SAMPLE_RATE, AudioBlock, FloatArray
 
+LABELS = 527
 BARE = """
     import sys
     import numpy as np
@@ -84,8 +85,9 @@ def ast_base(folder: Path) -> Path:
     class Logits(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            config = ASTConfig(num_labels=527)
-            self.model = ASTForAudioClassification._from_config(config)  # noqa: SLF001
+            config = ASTConfig()
+            config.num_labels = LABELS
+            self.model = ASTForAudioClassification(config)
 
         def forward(self, window: torch.Tensor) -> torch.Tensor:
             return torch.as_tensor(self.model(window).logits)
@@ -105,7 +107,7 @@ def ast_base(folder: Path) -> Path:
         input=Input(name="input", shape=("batch", 1024, 128)),
         outputs=Outputs(clip=ClipOutput(name="logits", activation="sigmoid")),
         decoding="multilabel",
-        labels=tuple(Label(slug=f"label_{i}", name=f"Label {i}") for i in range(527)),
+        labels=tuple(Label(slug=f"label_{i}", name=f"Label {i}") for i in range(LABELS)),
     )
     write_bundle(folder / "ast-base", graph, spec)
     return folder / "ast-base"

@@ -28,13 +28,16 @@ TopicPath = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+(/[A-Za-z0
 
 
 class Settings(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 def _beside(path: str, info: ValidationInfo) -> Path:
     """A relative path counts from the folder of the configuration file."""
     base = (info.context or {}).get("folder", Path())
-    return Path(base, path).expanduser()
+    try:
+        return Path(base, Path(path).expanduser())
+    except RuntimeError as error:  # ~ of somebody who is not known
+        raise ValueError(str(error)) from None
 
 
 class FileSettings(Settings):
@@ -144,7 +147,9 @@ class ModelSettings(Settings):
     @field_validator("bundle", mode="before")
     @classmethod
     def _resolve(cls, value: object, info: ValidationInfo) -> object:
-        return str(_beside(value, info)) if isinstance(value, str) and "/" in value else value
+        if isinstance(value, str) and "/" in value:
+            return str(_beside(value, info).absolute())  # ./name must not become a plain name
+        return value
 
 
 class SourceSettings(FileSettings):
@@ -157,7 +162,7 @@ class SourceSettings(FileSettings):
     """A recording, read at the pace at which it was made."""
     channel: int | Literal["mix"] = "mix"
     """Which channel to hear, counted from 1; mix is the mean of all."""
-    models: tuple[str, ...] | None = None
+    models: tuple[str, ...] | None = Field(None, min_length=1)
     """Names of the models that listen; all if absent."""
 
     @field_validator("channel")
@@ -166,6 +171,13 @@ class SourceSettings(FileSettings):
         if isinstance(value, int) and value < 1:
             raise ValueError("channels are counted from 1")
         return value
+
+    @field_validator("models")
+    @classmethod
+    def _once(cls, models: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if models and len(set(models)) < len(models):
+            raise ValueError("a model stands twice")
+        return models
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
@@ -226,7 +238,7 @@ def load_config(path: Path | None) -> Config:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: is not UTF-8: {error}") from None
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigError(f"{path}: is not TOML: {error}") from None
     try:
         # TOML has one kind of list; strict mode would insist on tuples.

@@ -13,7 +13,6 @@ import contextlib
 import signal
 import time
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -23,11 +22,10 @@ from detector.capture.clock import SampleClock
 from detector.capture.process import Microphone
 from detector.capture.ring import RingBuffer
 from detector.capture.wavfile import play
-from detector.config import Config, ModelSettings, SourceSettings
-from detector.inference.bundle import load_bundle
-from detector.inference.session import Session
+from detector.config import Config, SourceSettings
 from detector.inference.waiting import WaitingWindows
 from detector.inference.worker import Worker
+from detector.loading import Model
 from detector.operate.health import SignalMonitor
 from detector.operate.systemd import notify
 from detector.pipeline import Listener, Pipeline
@@ -45,29 +43,6 @@ WAITING_WINDOWS: Final = 2
 STATS_INTERVAL_S: Final = 60.0
 DRAIN_DEADLINE_S: Final = 5.0
 TOP_SCORES: Final = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Model:
-    """A loaded model and how it is to listen."""
-
-    listener: Listener
-    session: Session
-
-
-def load_models(settings: dict[str, ModelSettings]) -> dict[str, Model]:
-    """Load every model that the configuration names.
-
-    Raises:
-        BundleError, ProviderError, ConfigError: whatever keeps a model from running.
-    """
-    models = {}
-    for name, model in settings.items():
-        bundle = load_bundle(model.bundle)
-        listener = Listener(name, bundle.spec, model)
-        Pipeline([listener])  # refuses settings that do not fit, before anything is started
-        models[name] = Model(listener, Session(bundle, model.provider, model.threads))
-    return models
 
 
 class Source:
@@ -130,7 +105,13 @@ class Source:
         if settings.audio_file is None:
             await Microphone(settings).run(self._ring, self._clock, self._set_status)
         else:
-            await play(settings.audio_file, self._ring, self._clock, self._set_status)
+            await play(
+                settings.audio_file,
+                self._ring,
+                self._clock,
+                self._set_status,
+                channel=settings.channel,
+            )
         self._ring.close()
 
     async def _listen(self) -> None:

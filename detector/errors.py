@@ -6,9 +6,17 @@ code of the command that it ends.
 
 import difflib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ValidationError
+if TYPE_CHECKING:  # the microphone program, which is small, reads this module too
+    from pydantic import BaseModel, ValidationError
+    from pydantic_core import ErrorDetails
+
+_LONGEST = 100
+"""Characters of a value that are shown."""
+
+_PLAINLY = {"tuple_type": "must be a list", "is_instance_of": "must be text"}
+"""pydantic's words for these speak of Python."""
 
 
 class DetectorError(Exception):
@@ -49,24 +57,41 @@ class BrokerError(DetectorError, ConnectionError):
     """The MQTT broker cannot be reached, or refuses the connection."""
 
 
-def explain(error: ValidationError, schema: type[BaseModel]) -> list[str]:
+def explain(error: "ValidationError", schema: "type[BaseModel]") -> list[str]:
     """A line for each mistake: field = value: what is wrong."""
     lines = []
-    for mistake in error.errors(include_url=False):
+    mistakes = error.errors(include_url=False)
+    for mistake in mistakes:
+        if mistake["type"] == "too_short" and _inner(mistake["loc"], mistakes):
+            continue  # counts only what is right inside; the mistake itself is told by its name
         where, value = ".".join(str(part) for part in mistake["loc"]), mistake["input"]
+        shown = _shown(where, value)
         message = mistake["msg"].removeprefix("Value error, ")
+        message = _PLAINLY.get(mistake["type"], message)
         if mistake["type"] == "extra_forbidden":
+            shown = ""  # it may be a secret in the wrong place
             message = "there is no such setting" + _suggestion(mistake["loc"], schema)
-        shown = "" if isinstance(value, Mapping) or _long(value) else f" = {value!r}"
         lines.append(f"{where}{shown}: {message}" if where else message)
     return lines
 
 
-def _long(value: object) -> bool:
-    return isinstance(value, Sequence) and not isinstance(value, str) and len(value) > 8  # noqa: PLR2004
+def _inner(location: tuple[str | int, ...], mistakes: "Sequence[ErrorDetails]") -> bool:
+    """Whether there is a mistake in a part of what is at `location`."""
+    return any(m["loc"][: len(location)] == location != m["loc"] for m in mistakes)
 
 
-def _suggestion(location: tuple[str | int, ...], schema: type[BaseModel]) -> str:
+def _shown(field: str, value: object) -> str:
+    """The value as it is best told: not if it is a table, or might be a secret; never at length."""
+    items = value if isinstance(value, list | tuple) else ()
+    if isinstance(value, Mapping) or any(isinstance(item, Mapping) for item in items):
+        return ""
+    if "password" in field.lower():
+        return ""
+    text = repr(list(value) if isinstance(value, tuple) else value)
+    return f" = {text}" if len(text) <= _LONGEST else f" = {text[:_LONGEST]}…"
+
+
+def _suggestion(location: tuple[str | int, ...], schema: "type[BaseModel]") -> str:
     known = _fields_at(location[:-1], schema)
     close = difflib.get_close_matches(str(location[-1]), known, n=1)
     if close:
@@ -74,7 +99,7 @@ def _suggestion(location: tuple[str | int, ...], schema: type[BaseModel]) -> str
     return f"; there are {', '.join(known)}" if known else ""
 
 
-def _fields_at(location: tuple[str | int, ...], schema: type[BaseModel]) -> list[str]:
+def _fields_at(location: tuple[str | int, ...], schema: "type[BaseModel]") -> list[str]:
     """The names of the fields of the model that `location` leads to."""
     found: Any = schema.model_json_schema()
     definitions = found.get("$defs", {})

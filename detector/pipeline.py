@@ -42,7 +42,7 @@ class Listener:
         shift = self.spec.frontend.shift_samples if isinstance(self.spec.frontend, Fbank) else 1
         if hop % shift or not 0 < hop <= window.samples:
             raise ConfigError(
-                f"models.{self.name}.hop_s = {self.settings.hop_s}: {self.spec.id} takes a "
+                f"hop_s = {self.settings.hop_s}: {self.spec.id} takes a "
                 f"multiple of {shift / SAMPLE_RATE} s, at most {window.samples / SAMPLE_RATE} s"
             )
         return window.model_copy(update={"hop_samples": hop})
@@ -52,12 +52,9 @@ class Listener:
         """The labels that become events.
 
         Raises:
-            ConfigError: naming the model and the label.
+            ConfigError: naming the label.
         """
-        try:
-            return label_rules(self.spec, self.settings)
-        except ConfigError as error:
-            raise ConfigError(f"models.{self.name}.{error}") from None
+        return label_rules(self.spec, self.settings)
 
 
 Work = tuple[int, Window | Cut]

@@ -29,7 +29,7 @@ Activation = Literal["sigmoid", "softmax", "none"]
 
 
 class Spec(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Origin(Spec):
@@ -49,8 +49,9 @@ class Onnx(Spec):
     @field_validator("file")
     @classmethod
     def _inside_the_folder(cls, file: str) -> str:
-        if PurePosixPath(file).name != file or file in {"", ".", ".."} or "\\" in file:
-            raise ValueError("must be the plain name of a file beside bundle.json")
+        plain = PurePosixPath(file).name == file and "\\" not in file and file.isprintable()
+        if not plain or not file.endswith(".onnx"):  # the suffix tells the runtime how to read it
+            raise ValueError("must be the plain name of an .onnx file beside bundle.json")
         return file
 
 
@@ -74,6 +75,10 @@ class Fbank(Spec):
     def _in_order(self) -> Self:
         if self.frame_samples > self.fft_size:
             raise ValueError(f"frame_samples {self.frame_samples} > fft_size {self.fft_size}")
+        if self.shift_samples > self.frame_samples:
+            raise ValueError(
+                f"shift_samples {self.shift_samples} > frame_samples {self.frame_samples}"
+            )
         if self.low_hz >= self.high_hz:
             raise ValueError(f"low_hz {self.low_hz} is not below high_hz {self.high_hz}")
         return self
@@ -104,6 +109,12 @@ class WindowSpec(Spec):
     samples: int = Field(ge=1)
     hop_samples: int = Field(ge=1)
     """The default; the configuration may ask for another."""
+
+    @model_validator(mode="after")
+    def _all_is_heard(self) -> Self:
+        if self.hop_samples > self.samples:
+            raise ValueError(f"hop_samples {self.hop_samples} > samples {self.samples}")
+        return self
 
 
 class Input(Spec):
@@ -232,6 +243,11 @@ class BundleSpec(Spec):
                     f"frontend.shift_samples = {fbank.shift_samples}"
                 )
         frames = fbank.frames_in(self.window.samples)
+        if not frames:
+            raise ValueError(
+                f"window.samples: {self.window.samples} do not hold one frame of "
+                f"frontend.frame_samples = {fbank.frame_samples}"
+            )
         if len(shape) != 2 or shape[1] != fbank.mel_bins or int(shape[0]) < frames:  # noqa: PLR2004
             raise ValueError(
                 f"input.shape: {self.input.shape} does not hold the window's {frames} frames "

@@ -31,7 +31,7 @@ def siren(duration: float) -> Sound:
 
 
 def church_bells(duration: float) -> Sound:
-    """Strokes of two bells, each a sum of decaying partials (hum, prime, tierce, quint, nominal)."""
+    """Strokes of two bells, each a sum of decaying partials: hum, prime, tierce, quint, ..."""
     sound = np.zeros(int(duration * RATE))
     for stroke, at in enumerate(np.arange(0, duration - 0.5, 1.1)):
         note = (440, 523)[stroke % 2]

@@ -11,8 +11,8 @@ from rich.text import Text
 from detector.capture.devices import Device, match, query_devices
 from detector.capture.wavfile import open_audio
 from detector.config import Config, SourceSettings, load_config
-from detector.daemon import load_models
 from detector.errors import ConfigError, DetectorError
+from detector.loading import load_model
 from detector.operate.logs import configure
 from detector.publish.mqtt import probe
 
@@ -42,7 +42,7 @@ def _lines(path: Path | None) -> Iterator[Line]:
         return
     configure(config.log)
     yield "config", str(path or "defaults")
-    yield from _models(config)
+    yield from _models(config, path)
     yield from _sources(config)
     if config.mqtt.enabled:
         host, port = config.mqtt.address
@@ -51,14 +51,14 @@ def _lines(path: Path | None) -> Iterator[Line]:
         except DetectorError as error:
             yield "mqtt", error
         else:
-            yield "mqtt", f"{host}:{port} answers and lets us publish"
+            yield "mqtt", f"{host}:{port} answers and lets us in"
 
 
-def _models(config: Config) -> Iterator[Line]:
+def _models(config: Config, path: Path | None) -> Iterator[Line]:
     for name, settings in config.models.items():
         subject = f"models.{name}"
         try:
-            model = load_models({name: settings})[name]
+            model = load_model(name, settings, path)
         except DetectorError as error:
             yield subject, error
         else:

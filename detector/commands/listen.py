@@ -12,9 +12,10 @@ from rich.text import Text
 
 from detector.capture.devices import match, query_devices
 from detector.config import Config, ConsoleSettings, MqttSettings, SourceSettings, load_config
-from detector.daemon import load_models, serve
+from detector.daemon import serve
 from detector.errors import SourceError
 from detector.events.loudness import SILENCE_DBFS, dbfs
+from detector.loading import load_models
 from detector.operate.logs import configure
 from detector.publish.lines import LinesPublisher, describe
 from detector.publish.messages import EventMessage, GapMessage, SourceStatus
@@ -40,7 +41,7 @@ def listen_to(device: str, config_file: Path | None) -> None:
             "no microphone here: is one plugged in, and is it free for this user (group 'audio')?"
         )
     found = match(device, devices)
-    models = load_models(config.models)
+    models = load_models(config, config_file)
     live = Config(
         node=config.node,
         mqtt=MqttSettings(enabled=False),

@@ -10,8 +10,8 @@ from pathlib import Path
 from detector.capture.clock import FixedClock
 from detector.capture.wavfile import open_audio, open_pcm
 from detector.config import load_config
-from detector.daemon import Model, load_models
 from detector.errors import DetectorError
+from detector.loading import Model, load_models
 from detector.operate.logs import configure
 from detector.pipeline import Pipeline, replay
 from detector.publish.console import ConsolePublisher
@@ -35,7 +35,7 @@ def replay_files(
 ) -> None:
     config = load_config(config_file)
     configure(config.log)
-    models = list(load_models(config.models).values())
+    models = list(load_models(config, config_file).values())
     publisher: Publisher = ConsolePublisher() if as_json else LinesPublisher()
     clock = FixedClock((start or datetime.fromtimestamp(0, UTC)).replace(tzinfo=UTC))
     failures: list[DetectorError] = []

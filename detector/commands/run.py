@@ -4,11 +4,12 @@ import asyncio
 from pathlib import Path
 
 from detector.config import load_config
-from detector.daemon import load_models, serve
+from detector.daemon import serve
+from detector.loading import load_models
 from detector.operate.logs import configure
 
 
 def run_daemon(path: Path | None) -> None:
     config = load_config(path)
     configure(config.log)
-    asyncio.run(serve(config, load_models(config.models)))
+    asyncio.run(serve(config, load_models(config, path)))

@@ -34,11 +34,12 @@ def label_rules(spec: BundleSpec, settings: ModelSettings) -> list[LabelRule]:
         ConfigError: for a label that the bundle does not have, or thresholds that contradict.
     """
     known = {label.slug: label for label in spec.labels}
-    for slug in [*settings.labels, *(settings.only or ())]:
-        if slug not in known:
-            close = difflib.get_close_matches(slug, known, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else f", only {', '.join(known)}"
-            raise ConfigError(f"labels: {spec.id} has no label {slug!r}{hint}")
+    for field, slugs in (("labels", settings.labels), ("only", settings.only or ())):
+        for slug in slugs:
+            if slug not in known:
+                close = difflib.get_close_matches(slug, known, n=1)
+                hint = f"; did you mean {close[0]!r}?" if close else f", only {', '.join(known)}"
+                raise ConfigError(f"{field}: {spec.id} has no label {slug!r}{hint}")
     blank = spec.ctc.blank if spec.ctc else None
     rules = []
     for index, label in enumerate(spec.labels):

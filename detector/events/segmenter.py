@@ -52,7 +52,7 @@ class Segmenter:
     """
 
     _KEEP_LOUDNESS: Final = 120 * SAMPLE_RATE
-    """How far back a segment's offset can lie: the longest window and merge gap."""
+    """How far back a segment's offset can lie, beside the merge gap: the longest window."""
 
     def __init__(
         self, model: str, rules: Sequence[LabelRule], steps: Steps, update_samples: int
@@ -73,7 +73,8 @@ class Segmenter:
         self._onset = np.array([rule.onset_threshold for rule in rules], np.float32)
         self._offset = np.array([rule.offset_threshold for rule in rules], np.float32)
         self._open: dict[int, _Segment] = {}  # by the rule's place
-        self._loudness = Loudness(self._KEEP_LOUDNESS)
+        longest_pause = max((rule.merge_samples for rule in rules), default=0)
+        self._loudness = Loudness(self._KEEP_LOUDNESS + longest_pause)
 
     def push(self, scores: Scores) -> list[Event]:
         """Take the scores of the next window."""

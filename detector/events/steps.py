@@ -83,6 +83,7 @@ class FrameSteps:
         self._offset = output.offset_samples
         self._margin = min(self._EDGE, hop_samples)
         self._ramp = max(1, self._EDGE // self._frame)
+        self._origin = 0  # the sample from which frames are counted
         self._next: int | None = None  # the first frame that is not a step yet
         self._sums = np.empty((0, 0))
         self._weights = np.empty(0)
@@ -90,22 +91,29 @@ class FrameSteps:
     def push(self, scores: Scores) -> list[Step]:
         if scores.frames is None:
             return []
-        heard = scores.end_sample - scores.first_sample - self._offset
-        count = min(len(scores.frames), -(-heard // self._frame))
+        # Frames are counted from the beginning of the sound, whatever window they come from.
+        origin = scores.first_sample if self._next is None else self._origin
+        first = round((scores.first_sample - origin) / self._frame)
+        heard = scores.end_sample - self._begin(first, origin)
+        # What a frame says that is padding in part is not of the sound alone.
+        count = min(len(scores.frames), heard // self._frame)
         if count <= 0:
             return []
-        # Frames are counted from sample 0 of the source, whatever window they come from.
-        first = round(scores.first_sample / self._frame)
         if self._next is None:
-            self._next = first
+            self._origin, self._next = origin, first
         late = max(0, self._next - first)
         self._vote(first + late - self._next, scores.frames[late:count], self._weigh(count)[late:])
-        return self._settle((scores.end_sample - self._margin - self._offset) // self._frame)
+        certain = scores.end_sample - self._margin
+        return self._settle((certain - self._begin(0, origin)) // self._frame)
 
     def flush(self) -> list[Step]:
         steps = [] if self._next is None else self._settle(self._next + len(self._sums))
         self._next = None
         return steps
+
+    def _begin(self, frame: int, origin: int) -> int:
+        """The first sample that a frame stands for."""
+        return origin + frame * self._frame + self._offset
 
     def _weigh(self, count: int) -> FloatArray:
         place = np.arange(count)
@@ -133,7 +141,7 @@ class FrameSteps:
         for i in range(count):
             if self._weights[i] == 0:  # no window showed this frame
                 continue
-            begin = (self._next + i) * self._frame + self._offset
+            begin = self._begin(self._next + i, self._origin)
             end = begin + self._frame
             scores = np.asarray(self._sums[i] / self._weights[i], np.float32)
             steps.append(Step(begin, end, end, new=True, scores=scores))

@@ -49,9 +49,10 @@ class _LogMelStream:
     def cut(self, first: int, end: int, rows: int) -> FloatArray | None:
         """(rows, mel_bins): the frames that lie in samples `first..end`, padded at the end."""
         begin = first // self._frontend.shift_samples
-        frames = self._frames.rows(begin, self._frontend.frames_in(end))
-        if not len(frames):
+        stop = self._frontend.frames_in(end)
+        if stop <= begin:
             return None
+        frames = self._frames.rows(begin, stop)
         window = np.empty((rows, self._frontend.mel_bins), np.float32)
         window[: len(frames)] = frames
         window[len(frames) :] = self._frontend.padding
@@ -112,15 +113,20 @@ class Windower:
             yield from self._due()
 
     def flush(self) -> Iterator[tuple[int, Window]]:
-        """The last windows: over what no window has shown yet, then ever shorter ones."""
+        """The last windows: over what no window has shown yet, then ever shorter ones.
+
+        The shortest is one hop long, as is the first window of a sound.
+        """
         end = self._samples.end
         for index, request in enumerate(self._requests):
             if self._seen[index] < end:
                 yield from self._cut(index, end)
             if request.trailing:
                 hop = request.window.hop_samples
-                last = max(0, end - request.window.samples)
-                for first in range(last + hop, end - hop + 1, hop):
+                shortest = end - hop
+                first = max(0, end - request.window.samples)
+                while first < shortest:
+                    first = min(first + hop, shortest)
                     yield from self._cut(index, end, first)
 
     def _due(self) -> Iterator[tuple[int, Window]]:
@@ -139,7 +145,6 @@ class Windower:
         request = self._requests[index]
         first = max(0, end - request.window.samples) if first is None else first
         new = end - self._seen[index]
-        self._seen[index] = end
         if isinstance(request.frontend, Fbank):
             # A last window may end between two frames; it begins where a frame does.
             shift = request.frontend.shift_samples
@@ -147,7 +152,8 @@ class Windower:
             data = self._log_mels[request.frontend].cut(first, end, request.rows)
         else:
             data = prepare(self._samples.rows(first, end), request.frontend, request.rows)
-        if data is not None:
+        if data is not None:  # else what is new waits for a window that is long enough
+            self._seen[index] = end
             power = float(np.square(self._samples.rows(end - new, end), dtype=np.float64).sum())
             yield (
                 index,

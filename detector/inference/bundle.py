@@ -37,8 +37,12 @@ def load_bundle(name: str) -> Bundle:
     Raises:
         BundleError: naming the file, the field, its value and what would be right.
     """
-    folder = Path(name).expanduser() if "/" in name else BUILT_IN / name
-    if not folder.is_dir():
+    try:
+        folder = Path(name).expanduser() if "/" in name else BUILT_IN / name
+        found = folder.is_dir()
+    except (OSError, RuntimeError) as error:  # the home of nobody, or no name a folder can have
+        raise BundleError(f"{name}: cannot be read: {error}") from None
+    if not found:
         known = ", ".join(built_in())
         raise BundleError(
             f"{folder}: no such folder"
@@ -58,7 +62,7 @@ def _read_spec(path: Path) -> BundleSpec:
         table = json.loads(text)
     except OSError as error:
         raise BundleError(f"{path}: cannot be read: {error.strerror}") from None
-    except ValueError as error:  # neither JSON nor UTF-8
+    except (ValueError, RecursionError) as error:  # neither JSON nor UTF-8, or nested too deeply
         raise BundleError(f"{path}: is not JSON: {error}") from None
     if isinstance(table, dict) and table.get("format") != FORMAT:
         raise BundleError(

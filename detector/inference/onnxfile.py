@@ -63,6 +63,7 @@ def _fields(data: mmap.mmap, position: int, end: int) -> Iterator[tuple[int, int
     """Yield (number, begin, end) of each length-delimited field; pass over the others."""
     while position < end:
         key, position = _varint(data, position)
+        key &= 0xFFFFFFFF  # protobuf drops the rest, and so would see a field that we do not
         kind = key & 7
         if kind == _BYTES:
             length, position = _varint(data, position)

@@ -10,7 +10,7 @@ import structlog
 from detector.errors import BundleError, ProviderError
 from detector.inference.bundle import Bundle
 from detector.records import FloatArray, Scores, Window
-from detector.spec import Activation
+from detector.spec import Activation, ClipOutput, FramesOutput
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime as ort
@@ -19,6 +19,8 @@ Provider = Literal["auto", "cpu", "cuda"]
 _CUDA = "CUDAExecutionProvider"
 _CPU = "CPUExecutionProvider"
 _ERRORS_ONLY = 3
+_FLOAT32 = "tensor(float)"
+_FLOATS = (_FLOAT32, "tensor(float16)", "tensor(double)")
 
 log = structlog.get_logger()
 
@@ -44,10 +46,10 @@ class Session:
         self.provider: Literal["cpu", "cuda"] = (
             "cuda" if self._ort.get_providers()[0] == _CUDA else "cpu"
         )
-        outputs = self.spec.outputs
-        self._clip, self._frames = outputs.clip, outputs.frames
+        self._clip, self._frames = self.spec.outputs.clip, self.spec.outputs.frames
         self._names = [o.name for o in (self._clip, self._frames) if o is not None]
-        self._check_interface()
+        self._check_input()
+        self._check_outputs()
 
     def score(self, windows: Sequence[Window]) -> list[Scores]:
         """Run the model once over a batch of windows.
@@ -56,14 +58,10 @@ class Session:
             BundleError: the model's answer has not the shape that the bundle promises.
         """
         batch = np.stack([w.data for w in windows])
-        results = dict(
-            zip(self._names, self._ort.run(self._names, {self.spec.input.name: batch}), strict=True)
-        )
-        clip = frames = None
-        if self._clip:
-            clip = self._probabilities(self._clip.name, results, self._clip.activation, 2)
-        if self._frames:
-            frames = self._probabilities(self._frames.name, results, self._frames.activation, 3)
+        values = self._ort.run(self._names, {self.spec.input.name: batch})
+        results = dict(zip(self._names, values, strict=True))
+        clip = self._probabilities(self._clip, results, len(batch))
+        frames = self._probabilities(self._frames, results, len(batch))
         return [
             Scores(
                 first_sample=window.first_sample,
@@ -77,25 +75,41 @@ class Session:
         ]
 
     def _probabilities(
-        self, name: str, results: dict[str, FloatArray], activation: Activation, axes: int
-    ) -> FloatArray:
-        values = results[name]
-        if values.ndim != axes or values.shape[-1] != len(self.spec.labels):
-            raise BundleError(
-                f"{self._path}: output {name!r} has the shape {values.shape}; the bundle promises "
-                f"{axes} axes, the last of {len(self.spec.labels)} labels"
-            )
-        return activate(values, activation)
+        self, output: ClipOutput | FramesOutput | None, results: dict[str, FloatArray], windows: int
+    ) -> FloatArray | None:
+        if output is None:
+            return None
+        values = results[output.name]
+        self._check_shape(output, values.shape, windows)
+        return activate(values, output.activation)
 
-    def _check_interface(self) -> None:
-        """The model's input and outputs must be those that the bundle names."""
-        inputs = {i.name: i.shape for i in self._ort.get_inputs()}
+    def _check_shape(
+        self,
+        output: ClipOutput | FramesOutput,
+        shape: Sequence[int | str | None],
+        windows: int | None = None,
+    ) -> None:
+        """Refuse what is not (windows, labels) or (windows, frames, labels), as far as is known."""
+        labels = len(self.spec.labels)
+        wanted = [windows, None, labels] if isinstance(output, FramesOutput) else [windows, labels]
+        if len(shape) != len(wanted) or any(
+            isinstance(n, int) and w is not None and n != w
+            for n, w in zip(shape, wanted, strict=True)
+        ):
+            raise BundleError(
+                f"{self._path}: output {output.name!r} has the shape {list(shape)}; the bundle "
+                f"promises {len(wanted)} axes, first the windows, last its {labels} labels"
+            )
+
+    def _check_input(self) -> None:
+        """The model's input must be the one that the bundle names."""
+        inputs = {i.name: i for i in self._ort.get_inputs()}
         name, shape = self.spec.input.name, self.spec.input.shape
         if list(inputs) != [name]:
             raise BundleError(
                 f"{self._path}: input.name = {name!r}, but the model's inputs are {list(inputs)}"
             )
-        found = inputs[name]
+        found = inputs[name].shape
         same = len(found) == len(shape) and all(
             isinstance(f, str) or f is None or f == s
             for f, s in zip(found[1:], shape[1:], strict=True)
@@ -108,16 +122,35 @@ class Session:
             raise BundleError(
                 f"{self._path}: the model's batch axis is fixed to {found[0]}; it must be dynamic"
             )
-        outputs = [o.name for o in self._ort.get_outputs()]
-        for output in self._names:
-            if output not in outputs:
+        if inputs[name].type != _FLOAT32:
+            raise BundleError(
+                f"{self._path}: the model's input {name!r} is a {inputs[name].type}; "
+                f"it must be a {_FLOAT32}"
+            )
+
+    def _check_outputs(self) -> None:
+        """The outputs that the bundle names must be there, and be what it says."""
+        found = {o.name: o for o in self._ort.get_outputs()}
+        for output in (self._clip, self._frames):
+            if output is None:
+                continue
+            if output.name not in found:
                 raise BundleError(
-                    f"{self._path}: outputs names {output!r}, but the model's outputs are {outputs}"
+                    f"{self._path}: outputs names {output.name!r}, but the model's outputs are "
+                    f"{list(found)}"
                 )
+            if found[output.name].type not in _FLOATS:
+                raise BundleError(
+                    f"{self._path}: output {output.name!r} is a {found[output.name].type}; "
+                    f"it must be one of {', '.join(_FLOATS)}"
+                )
+            if found[output.name].shape:
+                self._check_shape(output, found[output.name].shape)
 
 
 def activate(logits: FloatArray, activation: Activation) -> FloatArray:
     """Turn logits into probabilities over the last axis."""
+    logits = np.asarray(logits, np.float32)  # a model may answer in half precision
     if activation == "sigmoid":
         # tanh does not overflow: sigmoid(x) = (1 + tanh(x / 2)) / 2
         return np.asarray(0.5 * (1 + np.tanh(0.5 * logits)), np.float32)

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from typing import Final
 
 from detector.records import Cut, Window
 
@@ -11,12 +12,17 @@ class WaitingWindows:
 
     When the model cannot keep up, the oldest waiting window is skipped, so that what is answered
     is always recent. The window after it then counts as new what the skipped one would have shown:
-    the hop grows, and no sound is lost from the account. Cuts are never skipped, and nothing is
-    skipped across one.
+    the hop grows, and no sound is lost from the account. No window is joined with one behind a cut.
+    The windows that show nothing new before a cut are few, come at once and time what ends there:
+    they are not skipped. When cuts pile up as well, the whole stretch between the two oldest is
+    skipped, and they become one.
     """
 
+    _CUTS: Final = 16
+    """How many cuts may wait."""
+
     def __init__(self, limit: int) -> None:
-        """`limit` is how many windows may wait between two cuts."""
+        """`limit` is how many windows that show something new may wait between two cuts."""
         self._limit = limit
         self._items: list[Window | Cut] = []
         self._waiter: asyncio.Future[None] | None = None
@@ -27,9 +33,11 @@ class WaitingWindows:
     def put(self, item: Window | Cut) -> None:
         """Add the next piece of work, at once."""
         self._items.append(item)
-        tail = self._items[-self._limit - 1 :]
-        if len(tail) > self._limit and all(isinstance(i, Window) for i in tail):
-            self._skip(len(self._items) - len(tail))
+        if isinstance(item, Window) and item.new_samples:
+            tail = self._items[-self._limit - 1 :]
+            if len(tail) > self._limit and all(isinstance(i, Window) for i in tail):
+                self._skip(len(self._items) - len(tail))
+        self._join_cuts()
         self._wake()
 
     def close(self) -> None:
@@ -58,3 +66,11 @@ class WaitingWindows:
             joined = replace(after, new_samples=new, power=energy / max(new, 1))
             self._items[place : place + 2] = [joined]
             self.skipped += 1
+
+    def _join_cuts(self) -> None:
+        """Keep the first cut, which ends what was answered; what lies before the next was not."""
+        cuts = [place for place, item in enumerate(self._items) if isinstance(item, Cut)]
+        if len(cuts) > self._CUTS:
+            first, second = cuts[:2]
+            del self._items[first + 1 : second + 1]
+            self.skipped += second - first - 1

@@ -1,5 +1,6 @@
 """Whether what a microphone delivers can be sound at all."""
 
+import math
 from typing import Final, Literal
 
 import numpy as np
@@ -25,6 +26,7 @@ class SignalMonitor:
 
     def __init__(self) -> None:
         self._still = 0  # samples since the signal last moved
+        self._low, self._high = math.inf, -math.inf  # between which it has been since then
         self._clipped = 0.0  # share of samples at full scale, a running mean
 
     def push(self, block: AudioBlock) -> SignalHealth:
@@ -32,10 +34,12 @@ class SignalMonitor:
         samples = block.samples
         if not len(samples):
             return self._health()
-        if np.ptp(samples) > self._ONE_STEP:
+        self._low = min(self._low, float(samples.min()))
+        self._high = max(self._high, float(samples.max()))
+        self._still += len(samples)
+        if self._high - self._low > self._ONE_STEP:
             self._still = 0
-        else:
-            self._still += len(samples)
+            self._low = self._high = float(samples[-1])
         share = float((np.abs(samples) >= self._FULL_SCALE).mean())
         weight = min(1.0, len(samples) / self._CLIPPING_WITHIN)
         self._clipped += weight * (share - self._clipped)
