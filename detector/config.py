@@ -21,7 +21,8 @@ from pydantic import (
     model_validator,
 )
 
-from detector.errors import ConfigError, explain
+from detector.errors import ConfigError
+from detector.explain import explain
 from detector.spec import Score, Slug
 
 TopicPath = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*$")]

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +79,18 @@ def test_replay_is_the_same_byte_for_byte_every_time(config: Path, recording: Pa
         "kitchen_door",
         "kitchen_door__2",
     }
+
+
+def test_replay_in_real_time_takes_that_time_and_tells_the_same(
+    config: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "short.wav"
+    sf.write(path, np.concatenate((np.zeros(RATE), tone(500, 2))), RATE)
+    fast = detector("replay", path, "--json", "--config", config)
+    began = time.monotonic()
+    paced = detector("replay", path, "--json", "--config", config, "--speed", "1")
+    assert time.monotonic() - began >= 3
+    assert paced.stdout == fast.stdout != ""
 
 
 def test_replay_counts_time_from_the_given_start(config: Path, recording: Path) -> None:
@@ -216,6 +229,12 @@ def test_a_gpu_that_is_demanded_and_absent_ends_with_3(config: Path) -> None:
     done = detector("run", "--config", config, CUDA_VISIBLE_DEVICES="")
     assert done.returncode == 3
     assert "provider = 'cuda'" in done.stderr
+
+
+def test_help_comes_at_once() -> None:
+    began = time.monotonic()
+    assert "replay" in detector("--help").stdout
+    assert time.monotonic() - began < 2
 
 
 def test_wrong_usage_ends_with_2() -> None:

@@ -77,8 +77,10 @@ class RingBuffer:
             self._pieces.append(item)
         else:
             self._store(item)
+            self._forget()
+        while len(self._pieces) > self._MAX_PIECES:
+            self._pieces.popleft()
         self._end = item.end_sample
-        self._forget()
         self._wake()
 
     def close(self) -> None:
@@ -121,8 +123,6 @@ class RingBuffer:
                 oldest.first_sample += lost
                 oldest.stored += lost
                 break
-            self._pieces.popleft()
-        while len(self._pieces) > self._MAX_PIECES:
             self._pieces.popleft()
 
     def _wake(self) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from detector.errors import BundleError, explain
+from detector.errors import BundleError
+from detector.explain import explain
 from detector.inference.onnxfile import external_data
 from detector.spec import FORMAT, BundleSpec
 
