@@ -15,7 +15,7 @@ MODULES = {
 }
 
 STAGES = ("capture", "features", "inference", "events", "publish")
-LEAF = ("records", "errors", "explain", "spec", "config")
+LEAF = ("records", "errors", "slugs", "explain", "spec", "config")
 """In the order in which they may import one another."""
 COMPOSERS = ("pipeline", "loading", "daemon", "cli", "__main__", "commands")
 PURE = ("features", "events", "pipeline", "records", "spec")

@@ -196,10 +196,10 @@ class TestMedianSteps:
     def test_nothing_is_carried_over_a_flush(self) -> None:
         steps = MedianSteps(ClipSteps(100), 3)
         for end in (100, 200, 300):
-            steps.push(clip(end, 1.0))
+            steps.push(clip(end, 0.0))
         steps.flush()
-        out = steps.push(clip(500, 0.0)) + steps.push(clip(600, 0.0)) + steps.flush()
-        assert values(out) == [0.0, 0.0]
+        out = steps.push(clip(500, 1.0)) + steps.push(clip(600, 0.0)) + steps.flush()
+        assert values(out) == [0.5, 0.5]
 
     def test_works_over_frames(self) -> None:
         steps = MedianSteps(frame_steps(5 * FRAME), 3)

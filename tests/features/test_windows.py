@@ -280,5 +280,17 @@ def test_waveforms_are_those_of_the_extractor_of_wav2vec2(
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("heard", [100, 16_000])
+def test_normalised_samples_have_mean_zero_and_variance_one(heard: int) -> None:
+    """Those that were heard: padding takes no part in it."""
+    samples: FloatArray = np.asarray(0.01 * AUDIO[:heard] + 0.3, np.float32)
+    window = prepare(samples, NORMALISED, 16_000)
+    expected = (samples - samples.mean(dtype=np.float64)) / np.sqrt(
+        samples.var(dtype=np.float64) + 1e-7
+    )
+    np.testing.assert_allclose(window[:heard], expected, rtol=0, atol=1e-3)
+    assert not window[heard:].any()
+
+
 def test_silence_stays_finite_when_it_is_normalised() -> None:
     assert not prepare(np.zeros(500, np.float32), NORMALISED, 800).any()

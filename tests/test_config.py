@@ -1,0 +1,327 @@
+"""A configuration says what is meant, or the error says what is wrong with it, and where."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from detector.config import Config, ModelSettings, _host_slug, load_config
+from detector.errors import ConfigError
+
+CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.toml"))
+
+
+def load(folder: Path, text: str | bytes, name: str = "detector.toml") -> Config:
+    path = folder / name
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return load_config(path)
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(ConfigError) as raised:
+        load_config(path)
+    assert raised.value.exit_code == 2
+    assert all(line.startswith(f"{path}: ") for line in str(raised.value).splitlines())
+    return str(raised.value)
+
+
+def refusal_of(folder: Path, text: str | bytes) -> str:
+    path = folder / "detector.toml"
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return refusal(path)
+
+
+def test_without_a_file_the_built_in_model_hears_the_default_microphone() -> None:
+    config = load_config(None)
+    assert config.models == {"sounds": ModelSettings(bundle="sounds")}
+    assert [(s.name, s.device) for s in config.sources] == [("microphone", "default")]
+    assert config.mqtt.enabled
+    assert config.mqtt.address == ("localhost", 1883)
+    assert re.fullmatch(r"[a-z0-9_]{1,64}", config.node)
+
+
+def test_an_empty_file_means_the_defaults(tmp_path: Path) -> None:
+    assert load(tmp_path, "") == load_config(None)
+
+
+def test_there_are_configs() -> None:
+    assert CONFIGS
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_shipped_config_is_valid(path: Path) -> None:
+    assert load_config(path).sources
+
+
+def test_default_config_spells_the_defaults_out() -> None:
+    [path] = [path for path in CONFIGS if path.name == "default.toml"]
+    assert load_config(path) == load_config(None)
+
+
+def test_everything_that_is_written_counts(tmp_path: Path) -> None:
+    config = load(
+        tmp_path,
+        """
+        node = "attic"
+        [mqtt]
+        host = "broker"
+        prefix = "home/sound"
+        username = "me"
+        password_credential = "mqtt"
+        [mqtt.tls]
+        [console]
+        enabled = true
+        [log]
+        level = "debug"
+        [models.fine]
+        bundle = "sounds"
+        hop_s = 1
+        smoothing_windows = 3
+        only = ["dog"]
+        labels.dog.onset_threshold = 0.7
+        [[sources]]
+        name = "hall"
+        device = "USB"
+        channel = 2
+        models = ["fine"]
+        [[sources]]
+        name = "yard"
+        audio_file = "yard.wav"
+        """,
+    )
+    assert config.node == "attic"
+    assert config.mqtt.address == ("broker", 8883)
+    assert config.models["fine"].hop_s == 1.0
+    assert config.models["fine"].only == ("dog",)
+    assert config.models["fine"].labels["dog"].onset_threshold == 0.7
+    assert [source.channel for source in config.sources] == [2, "mix"]
+    assert config.sources[0].models == ("fine",)
+
+
+SOURCE = '[[sources]]\nname = "hall"\ndevice = "x"\n'
+MODEL = '[models.m]\nbundle = "b"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        # Unknown settings, at each level.
+        ("nod = 'x'", ["nod: there is no such setting; did you mean 'node'?"]),
+        ("xyz = 1", ["xyz: there is no such setting; there are node, mqtt, "]),
+        ("[mqtt]\nhots = 'x'", ["mqtt.hots: ", "did you mean 'host'?"]),
+        ("[mqtt.tls]\nca_fiel = 'x'", ["mqtt.tls.ca_fiel: ", "did you mean 'ca_file'?"]),
+        ("[log]\nlvl = 'x'", ["log.lvl: ", "did you mean 'level'?"]),
+        (MODEL + "hop = 1", ["models.m.hop: ", "did you mean 'hop_s'?"]),
+        (
+            MODEL + "labels.dog.onset_treshold = 0.5",
+            ["models.m.labels.dog.onset_treshold: ", "did you mean 'onset_threshold'?"],
+        ),
+        (SOURCE + "devise = 'x'", ["sources.0.devise: ", "did you mean 'device'?"]),
+        (SOURCE + SOURCE.replace("hall", "yard") + "chanel = 1", ["sources.1.chanel: "]),
+        # Wrong types: nothing is converted in silence.
+        ("node = 3", ["node = 3: ", "string"]),
+        ("[mqtt]\nport = '1883'", ["mqtt.port = '1883': ", "integer"]),
+        ("[mqtt]\nport = 1883.0", ["mqtt.port = 1883.0: ", "integer"]),
+        ("[mqtt]\nenabled = 1", ["mqtt.enabled = 1: ", "boolean"]),
+        ("mqtt = 'localhost'", ["mqtt = 'localhost': "]),
+        ("[mqtt.tls]\nca_file = 1", ["mqtt.tls.ca_file = 1: must be text"]),
+        (MODEL + "hop_s = 'short'", ["models.m.hop_s = 'short': ", "number"]),
+        (MODEL + "only = 'dog'", ["models.m.only = 'dog': must be a list"]),
+        (SOURCE + "channel = true", ["sources.0.channel", "True"]),
+        ("[sources]\nname = 'x'", ["sources: must be a list"]),
+        ("[[models]]\nbundle = 'x'", ["models: ", "dictionary"]),
+        # Wrong values.
+        ("node = 'my attic'", ["node = 'my attic': ", "pattern"]),
+        ("node = ''", ["node = ''"]),
+        ("[mqtt]\nport = 0", ["mqtt.port = 0: "]),
+        ("[mqtt]\nport = 65536", ["mqtt.port = 65536: "]),
+        ("[mqtt]\nhost = ''", ["mqtt.host = ''"]),
+        ("[mqtt]\nprefix = 'a/+/b'", ["mqtt.prefix = 'a/+/b'"]),
+        ("[mqtt]\nprefix = '/a'", ["mqtt.prefix = '/a'"]),
+        ("[mqtt]\nqueue_events = 0", ["mqtt.queue_events = 0"]),
+        ("[mqtt]\ntimeout_s = inf", ["mqtt.timeout_s = inf: ", "finite"]),
+        ("[log]\nlevel = 'loud'", ["log.level = 'loud': ", "'debug'"]),
+        ("models = {}", ["models: ", "at least 1"]),
+        ('[models."My Model"]\nbundle = "b"', ["models.My Model", "pattern"]),
+        ("[models.m]", ["models.m.bundle: ", "required"]),
+        ("[models.m]\nbundle = ''", ["models.m.bundle = ''"]),
+        (MODEL + "hop_s = 0", ["models.m.hop_s = 0: "]),
+        (MODEL + "hop_s = nan", ["models.m.hop_s = nan: ", "finite"]),
+        (MODEL + "hop_s = inf", ["models.m.hop_s = inf: ", "finite"]),
+        (MODEL + "threads = 0", ["models.m.threads = 0"]),
+        (MODEL + "provider = 'gpu'", ["models.m.provider = 'gpu': ", "'cuda'"]),
+        (MODEL + "smoothing_windows = 4", ["models.m.smoothing_windows = 4: must be odd"]),
+        (MODEL + "only = ['Dog']", ["models.m.only.0 = 'Dog'"]),
+        (MODEL + "labels.dog.onset_threshold = 2", ["models.m.labels.dog.onset_threshold = 2: "]),
+        (MODEL + "labels.dog.merge_gap_s = inf", ["models.m.labels.dog.merge_gap_s = inf: "]),
+        ("sources = []", ["sources = []: ", "at least 1"]),
+        ("[[sources]]\ndevice = 'x'", ["sources.0.name: ", "required"]),
+        (SOURCE.replace("hall", "a/b"), ["sources.0.name = 'a/b'"]),
+        (SOURCE + "channel = 0", ["sources.0.channel = 0: channels are counted from 1"]),
+        (SOURCE + "channel = 'left'", ["sources.0.channel", "'left'"]),
+        (SOURCE + "models = []", ["sources.0.models = []: ", "at least 1"]),
+        # What does not fit together.
+        (SOURCE + SOURCE, ["sources: two sources are called 'hall'"]),
+        (SOURCE + "audio_file = 'x'", ["sources.0: give either device or audio_file"]),
+        ("[[sources]]\nname = 'x'", ["sources.0: give either device or audio_file"]),
+        (SOURCE + "models = ['m']", ["sources.hall.models: there is no model 'm', only sounds"]),
+        (MODEL + SOURCE + "models = ['m', 'm']", ["sources.0.models = ['m', 'm']: ", "twice"]),
+        ("[mqtt]\npassword_file = 'x'", ["mqtt: a password needs a username"]),
+        ("[mqtt]\npassword_credential = 'x'", ["mqtt: a password needs a username"]),
+        (
+            "[mqtt]\nusername = 'me'\npassword_file = 'x'\npassword_credential = 'x'",
+            ["mqtt: give password_file or password_credential, not both"],
+        ),
+        ("[mqtt.tls]\nkey_file = 'x'", ["mqtt.tls: certificate_file and key_file go together"]),
+    ],
+)
+def test_mistake_is_told_with_file_field_and_value(
+    tmp_path: Path, text: str, told: list[str]
+) -> None:
+    message = refusal_of(tmp_path, text)
+    assert [part for part in told if part not in message] == [], message
+
+
+def test_one_mistake_is_told_once(tmp_path: Path) -> None:
+    for text in (SOURCE + "audio_file = 'x'", "[models.m]\nbundel = 'b'\nbundle = 'b'"):
+        assert len(refusal_of(tmp_path, text).splitlines()) == 1
+
+
+def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
+    message = refusal_of(tmp_path, f"node = 3\n[log]\nlevel = 'x'\n{MODEL}threads = 0\n")
+    fields = [line.split(": ")[1].split(" = ")[0] for line in message.splitlines()]
+    assert fields == ["node", "log.level", "models.m.threads"]
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"node = ", "is not TOML: "),
+        (b"node = 'a'\nnode = 'b'", "is not TOML: "),
+        (b"a = " + b"[" * 100_000, "is not TOML: "),
+        (b"node = '\xff'", "is not UTF-8: "),
+        (b"\xff\xfen\x00o\x00", "is not UTF-8: "),
+    ],
+)
+def test_what_is_not_toml_is_refused(tmp_path: Path, content: bytes, told: str) -> None:
+    assert told in refusal_of(tmp_path, content)
+
+
+def test_the_place_of_a_slip_is_told(tmp_path: Path) -> None:
+    assert "line 3" in refusal_of(tmp_path, 'node = "a"\n[log]\nlevel = debug\n')
+
+
+def test_missing_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "nowhere.toml"
+    assert refusal(path) == f"{path}: cannot be read: No such file or directory"
+
+
+def test_folder_is_no_file(tmp_path: Path) -> None:
+    assert refusal(tmp_path) == f"{tmp_path}: cannot be read: Is a directory"
+
+
+class TestPaths:
+    TEXT = """
+        [mqtt]
+        username = "me"
+        password_file = "secrets/mqtt"
+        [mqtt.tls]
+        ca_file = "/etc/ca.crt"
+        certificate_file = "~/client.crt"
+        key_file = "../client.key"
+        [models.own]
+        bundle = "./own"
+        [models.built_in]
+        bundle = "sounds"
+        [[sources]]
+        name = "file"
+        audio_file = "sounds/dog.wav"
+        """
+
+    def check(self, config: Config, folder: Path, home: Path) -> None:
+        tls = config.mqtt.tls
+        assert config.mqtt.password_file is not None
+        assert tls is not None
+        assert tls.key_file is not None
+        assert config.sources[0].audio_file is not None
+        assert config.mqtt.password_file.absolute() == folder / "secrets" / "mqtt"
+        assert tls.ca_file == Path("/etc/ca.crt")
+        assert tls.certificate_file == home / "client.crt"
+        assert tls.key_file.resolve() == folder.parent / "client.key"
+        assert config.sources[0].audio_file.absolute() == folder / "sounds" / "dog.wav"
+        assert config.models["own"].bundle == str(folder / "own")
+        assert config.models["built_in"].bundle == "sounds"
+
+    def test_count_from_the_folder_of_the_file(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("HOME", str(tmp_path / "home"))
+        self.check(load(tmp_path, self.TEXT), tmp_path, tmp_path / "home")
+
+    def test_count_from_there_too_if_the_file_is_named_without_a_folder(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("HOME", str(tmp_path / "home"))
+        load(tmp_path, self.TEXT)
+        monkeypatch.chdir(tmp_path)
+        self.check(load_config(Path("detector.toml")), tmp_path, tmp_path / "home")
+
+    def test_home_of_nobody_is_refused(self, tmp_path: Path) -> None:
+        text = "[mqtt]\nusername = 'me'\npassword_file = '~nobody-of-this-name/x'"
+        assert "mqtt.password_file: " in refusal_of(tmp_path, text)
+
+
+class TestSecrets:
+    def test_are_not_part_of_a_configuration(self) -> None:
+        def fields(model: type[BaseModel]) -> set[str]:
+            schema: dict[str, Any] = model.model_json_schema()
+            parts = [schema, *schema.get("$defs", {}).values()]
+            return {name for part in parts for name in part.get("properties", {})}
+
+        secret = {name for name in fields(Config) if re.search("pass|secret|token|key", name)}
+        assert secret == {"password_file", "password_credential", "key_file"}
+
+    def test_that_are_written_into_it_are_not_repeated(self, tmp_path: Path) -> None:
+        for key in ("password", "pasword", "passwort", "token"):
+            message = refusal_of(tmp_path, f"[mqtt]\n{key} = 'hunter2'")
+            assert f"mqtt.{key}: there is no such setting" in message
+            assert "hunter2" not in message
+
+    def test_in_the_wrong_place_are_not_repeated(self, tmp_path: Path) -> None:
+        text = "[mqtt]\nusername = 'me'\npassword_credential = 'hunter2!'"
+        message = refusal_of(tmp_path, text)
+        assert "mqtt.password_credential" in message
+        assert "hunter2" not in message
+
+    def test_a_misspelt_password_is_answered_with_where_it_belongs(self, tmp_path: Path) -> None:
+        assert "did you mean 'password_file'?" in refusal_of(tmp_path, "[mqtt]\npassword = 'x'")
+
+
+def test_long_values_are_shortened(tmp_path: Path) -> None:
+    message = refusal_of(tmp_path, f"node = '{'x' * 70_000}'")
+    assert "node = 'xxx" in message
+    assert len(message) < 500
+
+
+@pytest.mark.parametrize(
+    ("host", "slug"),
+    [
+        ("attic", "attic"),
+        ("Attic-2.local", "attic_2_local"),
+        ("räuber", "r_uber"),
+        ("日本", "node"),
+        ("", "node"),
+        ("x" * 99, "x" * 64),
+    ],
+)
+def test_any_host_name_makes_a_node(monkeypatch: pytest.MonkeyPatch, host: str, slug: str) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: host)
+    assert _host_slug() == slug
+    assert Config().node == slug
+
+
+def test_settings_cannot_be_changed() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        Config().node = "other"  # type: ignore[misc]
