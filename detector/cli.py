@@ -3,7 +3,7 @@
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NoReturn
 
 import typer
 
@@ -122,13 +122,27 @@ def _options(
     pass
 
 
+def _fail(error: DetectorError) -> NoReturn:
+    sys.stderr.write(f"detector: {error}\n")
+    sys.exit(error.exit_code)
+
+
+def _first(group: ExceptionGroup[DetectorError]) -> DetectorError:
+    inner = group.exceptions[0]
+    return _first(inner) if isinstance(inner, ExceptionGroup) else inner
+
+
 def main() -> None:
     """Run a command; turn its errors into a message and an exit code."""
     try:
         app()
     except DetectorError as error:
-        sys.stderr.write(f"detector: {error}\n")
-        sys.exit(error.exit_code)
+        _fail(error)
+    except ExceptionGroup as group:  # from tasks of the daemon
+        expected, rest = group.split(DetectorError)
+        if rest or expected is None:
+            raise
+        _fail(_first(expected))
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:  # whoever read our output has gone

@@ -133,7 +133,8 @@ class ModelSettings(Settings):
     update_interval_s: float = Field(10.0, gt=0)
     """How often a segment that goes on is reported."""
     smoothing_windows: int = Field(1, ge=1, le=99)
-    """Length of the median filter over the scores; 1 is none, else odd."""
+    """Length of the median filter over the scores of windows (of frames, if the model scores
+    frames); 1 is none, else odd."""
     only: tuple[Slug, ...] | None = None
     """The labels that become events; the bundle's enabled ones if absent."""
     labels: dict[Slug, LabelSettings] = {}

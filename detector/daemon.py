@@ -39,7 +39,8 @@ log = structlog.get_logger()
 
 RING_S: Final = 20
 """How much sound waits for a slow reader before it is lost, and said to be."""
-WAITING_WINDOWS: Final = 2
+WAITING_S: Final = 2.0
+"""How much sound may wait for a model, so that a burst after a stall is heard; more is late."""
 STATS_INTERVAL_S: Final = 60.0
 DRAIN_DEADLINE_S: Final = 5.0
 TOP_SCORES: Final = 5
@@ -63,7 +64,10 @@ class Source:
         self._reader = self._ring.reader()
         self._clock = SampleClock()
         self._pipeline = Pipeline([listener for listener, _ in models])
-        self._waiting = [WaitingWindows(WAITING_WINDOWS) for _ in models]
+        self._waiting = [
+            WaitingWindows(max(2, round(WAITING_S * SAMPLE_RATE / listener.window.hop_samples)))
+            for listener, _ in models
+        ]
         # Two runs may have begun at what their clocks told was the same time.
         self._narrator = Narrator(node, self.name, salt=str(time.time_ns()))
         self._signal = SignalMonitor()

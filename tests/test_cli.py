@@ -231,6 +231,15 @@ def test_a_gpu_that_is_demanded_and_absent_ends_with_3(config: Path) -> None:
     assert "provider = 'cuda'" in done.stderr
 
 
+def test_a_source_whose_recording_is_missing_ends_the_service_with_2(config: Path) -> None:
+    source = "[mqtt]\nenabled = false\n[[sources]]\nname = 'hall'\naudio_file = 'no.wav'\n"
+    config.write_text(config.read_text() + source)
+    done = detector("run", "--config", config)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("detector: ")
+    assert "no.wav" in done.stderr.splitlines()[-1]
+
+
 def test_help_comes_at_once() -> None:
     began = time.monotonic()
     assert "replay" in detector("--help").stdout
