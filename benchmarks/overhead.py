@@ -116,7 +116,8 @@ def ast_base(folder: Path) -> Path:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--bundle", default="sounds", metavar="NAME|DIR")
-    parser.add_argument("--seconds", type=float, default=600.0, help="length of the recording")
+    # Long, because the service runs for months: what counts is a window, not the start.
+    parser.add_argument("--seconds", type=float, default=1800.0, help="length of the recording")
     parser.add_argument("--hop", type=float, default=1.0, help="seconds between windows")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--ast-base", action="store_true")

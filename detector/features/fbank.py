@@ -9,7 +9,7 @@ Every step treats each frame by itself and with operations whose rounding cannot
 many frames are computed together, so the result is bitwise the same however the audio is cut.
 """
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,16 +58,15 @@ class LogMel:
         self.settings = settings
         s = settings
         # Symmetric Hann, as torch.hann_window(periodic=False).
-        self._taper = np.hanning(s.frame_samples)
-        self._bands = list(_banded(mel_filters(s, sample_rate), self._BAND))
+        self._taper = np.tile(np.hanning(s.frame_samples), (self._BLOCK, 1))
+        self._bands = list(_banded(mel_filters(s, sample_rate).astype(np.float32), self._BAND))
+        self._centred = np.empty((self._BLOCK, s.frame_samples))
         self._padded = np.zeros((self._BLOCK, s.fft_size))
-        self._frame = self._padded[:, : s.frame_samples]
-        self._shifted = np.empty((self._BLOCK, s.frame_samples - 1))
         self._spectrum = np.empty((self._BLOCK, s.fft_size // 2 + 1), np.complex128)
         self._parts = self._spectrum.view(np.float64)  # real, imaginary, real, ...
-        self._power = np.empty((self._BLOCK, 1, s.fft_size // 2 + 1))
-        self._energy = np.empty((self._BLOCK, 1, s.mel_bins))
-        self._scale, self._shift = 1.0 / (2 * s.std), s.padding
+        self._power = np.empty((self._BLOCK, 1, s.fft_size // 2 + 1), np.float32)
+        self._energy = np.empty((self._BLOCK, 1, s.mel_bins), np.float32)
+        self._scale, self._shift = np.float32(1 / (2 * s.std)), np.float32(s.padding)
         self._tail = np.empty(0, np.float32)
 
     def reset(self) -> None:
@@ -89,38 +88,42 @@ class LogMel:
         self._tail = heard[count * s.shift_samples :].copy()
         out = np.empty((count, s.mel_bins), np.float32)
         if count:
-            # Overlapping frames without a copy; sliding_window_view takes longer than the sums.
-            step = heard.itemsize
-            frames = np.ndarray(
-                (count, s.frame_samples),
-                np.float32,
-                np.ascontiguousarray(heard),
-                strides=(s.shift_samples * step, step),
-            )
+            # A frame's first sample has no predecessor, and needs none: its taper is 0.
+            emphasised = np.zeros(len(heard))
+            np.multiply(heard[:-1], -s.pre_emphasis, out=emphasised[1:])
+            emphasised += heard
+            frames = _overlapping(np.ascontiguousarray(heard), count, s)
+            emphasised_frames = _overlapping(emphasised, count, s)
             for i in range(0, count, self._BLOCK):
-                self._compute(frames[i : i + self._BLOCK], out[i : i + self._BLOCK])
+                block = slice(i, i + self._BLOCK)
+                self._compute(frames[block], emphasised_frames[block], out[block])
         return out
 
-    def _compute(self, frames: FloatArray, out: FloatArray) -> None:
-        """Write the log-mel of `frames` (n <= _BLOCK, frame_samples) to `out` (n, mel_bins)."""
+    def _compute(
+        self, frames: FloatArray, emphasised: NDArray[np.float64], out: FloatArray
+    ) -> None:
+        """Write the log-mel of n <= _BLOCK frames.
+
+        Args:
+            frames: (n, frame_samples), as heard.
+            emphasised: (n, frame_samples), with pre-emphasis but not without their mean.
+            out: (n, mel_bins).
+        """
         s = self.settings
         n = len(frames)
-        frame, shifted = self._frame[:n], self._shifted[:n]
+        centred, padded = self._centred[:n], self._padded[:n]
         spectrum, parts = self._spectrum[:n], self._parts[:n]
         power, energy = self._power[:n], self._energy[:n]
 
-        # Double precision: a quiet band beside a loud one would drown in float32 rounding.
+        # Up to the power in double precision: a quiet band beside a loud one would drown in the
+        # rounding of single precision. From there on everything is positive, and single will do.
         mean = np.add.reduce(frames, axis=1, dtype=np.float64, keepdims=True)
-        mean /= s.frame_samples
-        np.subtract(frames, mean, out=frame)
-        np.multiply(frame[:, :-1], s.pre_emphasis, out=shifted)
-        frame[:, 1:] -= shifted
-        frame[:, 0] *= 1 - s.pre_emphasis  # the sample before the first is taken to be equal
-        frame *= self._taper
-
-        np.fft.rfft(self._padded[:n], out=spectrum)
+        mean *= (1 - s.pre_emphasis) / s.frame_samples  # what pre-emphasis leaves of a constant
+        np.subtract(emphasised, mean, out=centred)
+        np.multiply(centred, self._taper[:n], out=padded[:, : s.frame_samples])
+        np.fft.rfft(padded, out=spectrum)
         np.square(parts, out=parts)
-        np.add(parts[:, ::2], parts[:, 1::2], out=power[:, 0])
+        np.add(parts[:, ::2], parts[:, 1::2], out=power[:, 0], casting="same_kind")
 
         # A stacked product is one vector-matrix product a frame, always of the same shape.
         for first, rows, columns in self._bands:
@@ -129,12 +132,21 @@ class LogMel:
         np.maximum(energy, s.log_floor, out=energy)
         np.log(energy, out=energy)
         energy *= self._scale
-        np.add(energy[:, 0], self._shift, out=out, casting="same_kind")
+        np.add(energy[:, 0], self._shift, out=out)
 
 
-def _banded(
-    weights: NDArray[np.float64], width: int
-) -> list[tuple[int, NDArray[np.float64], slice]]:
+def _overlapping(samples: NDArray[Any], count: int, fbank: Fbank) -> NDArray[Any]:
+    """A view of the first `count` frames; sliding_window_view takes longer than the sums."""
+    step = samples.itemsize
+    return np.ndarray(
+        (count, fbank.frame_samples),
+        samples.dtype,
+        samples,
+        strides=(fbank.shift_samples * step, step),
+    )
+
+
+def _banded(weights: FloatArray, width: int) -> list[tuple[int, FloatArray, slice]]:
     """Cut the filters into bands: (first line, weights of the lines it needs, its mel bins)."""
     bands = []
     for start in range(0, weights.shape[1], width):

@@ -57,7 +57,7 @@ class Session:
         Raises:
             BundleError: the model's answer has not the shape that the bundle promises.
         """
-        batch = np.stack([w.data for w in windows])
+        batch = windows[0].data[None] if len(windows) == 1 else np.stack([w.data for w in windows])
         values = self._ort.run(self._names, {self.spec.input.name: batch})
         results = dict(zip(self._names, values, strict=True))
         clip = self._probabilities(self._clip, results, len(batch))
