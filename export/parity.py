@@ -1,0 +1,153 @@
+"""Does the graph say what the network says?"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+from torch import nn
+
+from detector.errors import BundleError
+from detector.features.windows import Windower, WindowRequest
+from detector.inference.bundle import Bundle
+from detector.inference.session import Session
+from detector.records import SAMPLE_RATE, AudioBlock, FloatArray, Window
+from detector.spec import Activation, BundleSpec, WindowSpec
+
+TOLERANCE = 1e-4
+"""Largest difference of a probability that is put down to rounding."""
+BUNDLE_TOLERANCE = 1e-3
+"""The same where the front ends differ in their rounding too."""
+
+
+@dataclass(frozen=True)
+class Parity:
+    """What was compared, and how far apart it was at most."""
+
+    reference: str
+    runtime: str
+    batches: tuple[int, ...]
+    inputs: int
+    max_probability_difference: float
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self) | {"batches": list(self.batches)}
+
+
+def compare(
+    module: nn.Module, path: Path, batches: Iterable[FloatArray], activation: Activation
+) -> Parity:
+    """Run both on every batch (b, ...) float32 and compare the first outputs' probabilities.
+
+    Raises:
+        BundleError: they differ by more than TOLERANCE.
+    """
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    module = module.eval()
+    sizes, worst = [], 0.0
+    for batch in batches:
+        with torch.no_grad():
+            ours = module(torch.from_numpy(batch)).numpy()
+        theirs = session.run(None, {name: batch})[0]
+        apart = np.abs(probabilities(ours, activation) - probabilities(theirs, activation))
+        sizes.append(len(batch))
+        worst = max(worst, float(apart.max()))
+    if not worst <= TOLERANCE:  # NaN is no parity
+        raise BundleError(
+            f"{path}: probabilities differ from PyTorch's by {worst:.2g}, "
+            f"more than {TOLERANCE:g}: the export changed the network"
+        )
+    return Parity(
+        reference=f"torch {torch.__version__}",
+        runtime=f"onnxruntime {onnxruntime.__version__}",
+        batches=tuple(sorted(set(sizes))),
+        inputs=sum(sizes),
+        max_probability_difference=worst,
+    )
+
+
+def compare_bundle(
+    bundle: Bundle,
+    expected: Callable[[FloatArray], FloatArray],
+    sounds: FloatArray,
+    tolerance: float = BUNDLE_TOLERANCE,
+) -> Parity:
+    """Let the detector hear the sounds, one alone and then all at once.
+
+    Args:
+        bundle: need not have its bundle.json yet.
+        expected: the probabilities that the checkpoint gives for sounds, with its own features.
+        sounds: (n, samples) float32, n at least 2, whole windows.
+        tolerance: largest difference of a probability.
+
+    Raises:
+        BundleError: the bundle does not load, or differs by more.
+    """
+    session = Session(bundle, "cpu")
+    worst, sizes = 0.0, (1, len(sounds))
+    for size in sizes:
+        scores = session.score([window_of(sound, bundle.spec) for sound in sounds[:size]])
+        ours = np.asarray([s.frames if s.clip is None else s.clip for s in scores], np.float32)
+        theirs = expected(sounds[:size])
+        if ours.shape != theirs.shape:
+            raise BundleError(
+                f"{bundle.model_file}: answers {ours.shape}, the checkpoint {theirs.shape}"
+            )
+        worst = max(worst, float(np.abs(ours - theirs).max()))
+        if not worst <= tolerance:  # NaN is no parity
+            raise BundleError(
+                f"{bundle.model_file}: the detector's probabilities differ from the checkpoint's "
+                f"by {worst:.2g}, more than {tolerance:g}: the export changed the model"
+            )
+    return Parity(
+        reference=f"transformers {version('transformers')} on torch {torch.__version__}",
+        runtime=f"onnxruntime {onnxruntime.__version__}",
+        batches=sizes,
+        inputs=len(sounds),
+        max_probability_difference=worst,
+    )
+
+
+def window_of(sound: FloatArray, spec: BundleSpec) -> Window:
+    """What the detector makes of a sound as long as the window, or shorter."""
+    whole = WindowSpec(samples=spec.window.samples, hop_samples=spec.window.samples)
+    request = WindowRequest(spec.frontend, whole, int(spec.input.shape[1]), trailing=False)
+    windower = Windower([request])
+    found = [*windower.push(AudioBlock(0, sound)), *windower.flush()]
+    return found[0][1]
+
+
+def sounds_to_compare(samples: int) -> FloatArray:
+    """(5, samples) float32, the same every time: noise and tones, loud and soft, and a pause."""
+    rng = np.random.default_rng(0)
+    seconds = np.arange(samples) / SAMPLE_RATE
+    rising = 2 * np.pi * (60 + 3000 * seconds / seconds[-1]) * seconds
+    noise = rng.standard_normal(samples)
+    paused = np.where(seconds < seconds[-1] / 2, 0.1 * noise[::-1], 1e-4 * noise)
+    sounds = [
+        0.1 * noise,
+        0.5 * np.sin(rising),
+        1e-3 * noise,
+        0.01 * np.sin(rising[::-1]) + 1e-3 * noise,
+        paused,
+    ]
+    return np.asarray(sounds, np.float32)
+
+
+def probabilities(logits: FloatArray, activation: Activation) -> FloatArray:
+    """Scores 0..1 of the logits' last axis."""
+    x = logits.astype(np.float64)
+    match activation:
+        case "sigmoid":
+            x = 1 / (1 + np.exp(-np.clip(x, -60, 60)))
+        case "softmax":
+            x = np.exp(x - x.max(axis=-1, keepdims=True))
+            x /= x.sum(axis=-1, keepdims=True)
+        case "none":
+            pass
+    return x.astype(np.float32)

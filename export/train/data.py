@@ -1,0 +1,155 @@
+"""The recordings: which of them may train, and their mel energies, computed once."""
+
+import csv
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from detector.errors import AudioFileError
+from detector.features.fbank import LogMel
+from detector.records import SAMPLE_RATE, FloatArray
+from detector.spec import Fbank
+
+FBANK = Fbank()
+HELD_OUT = 5
+"""The fold of ESC-50 that trains nothing, selects nothing and tunes nothing."""
+FREE = "CC0/CC-BY"
+SPEECH = "speech"
+
+MAY_HOLD: dict[str, tuple[str, ...]] = {
+    "boat": ("engine", "sea_waves", "wind", "helicopter", "airplane", "train", "water_drops"),
+    "doing_the_dishes": ("water_drops", "pouring_water", "glass_breaking", "can_opening",
+                         "drinking_sipping", "door_wood_knock"),
+    "exercise_bike": ("washing_machine", "engine", "train", "hand_saw", "vacuum_cleaner"),
+    "pink_noise": ("rain", "wind", "sea_waves", "airplane", "vacuum_cleaner"),
+    "running_tap": ("pouring_water", "water_drops", "rain", "toilet_flush", "vacuum_cleaner"),
+    "summer_night": ("crickets", "insects", "frog", "chirping_birds"),
+    "city": ("engine", "car_horn", "siren", "train", "footsteps", SPEECH),
+    "wind": ("wind", "sea_waves", "airplane"),
+}  # fmt: skip
+"""Labels that a background may well hold: it is a negative for all the others alone."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One recording and what is known of it."""
+
+    path: Path
+    labels: tuple[str, ...]
+    """Empty for a background."""
+    source: str
+    """What it is attributed to: a Freesound sound, or the collection's name."""
+    licence: str
+    fold: int = 0
+    """0 outside ESC-50."""
+    unknown: tuple[str, ...] = ()
+    """Labels of which it is not known whether they are heard."""
+
+
+def esc50(data: Path) -> list[Row]:
+    """All 2000 clips."""
+    return [
+        Row(
+            data / "esc50" / "audio" / row["filename"],
+            (row["category"],),
+            row["src_freesound"],
+            row["licence_group"],
+            int(row["fold"]),
+        )
+        for row in _table(data / "esc50" / "esc50.csv")
+    ]
+
+
+def speech(data: Path) -> list[Row]:
+    """All utterances, in the order of their names."""
+    rows = sorted(_table(data / "speech" / "speech.csv"), key=lambda row: row["filename"])
+    return [
+        Row(data / "speech" / "audio" / row["filename"], (SPEECH,), row["source"], row["licence"])
+        for row in rows
+    ]
+
+
+def backgrounds(data: Path) -> list[Row]:
+    """All backgrounds, in the order of their names."""
+    rows = sorted(_table(data / "background" / "background.csv"), key=lambda row: row["filename"])
+    return [
+        Row(
+            data / "background" / "audio" / row["filename"],
+            (),
+            "background",
+            row["licence"],
+            unknown=MAY_HOLD.get(Path(row["filename"]).stem, ()),
+        )
+        for row in rows
+    ]
+
+
+def label_slugs(data: Path) -> tuple[str, ...]:
+    """The categories of ESC-50 in the order of their targets, then speech."""
+    table = _table(data / "esc50" / "esc50.csv")
+    categories = {int(row["target"]): row["category"] for row in table}
+    return (*(categories[target] for target in sorted(categories)), SPEECH)
+
+
+def training_rows(data: Path) -> list[Row]:
+    """What trains: free clips of folds 1 to 4, none of whose sources occurs in fold 5.
+
+    Besides, every second utterance and background; the others measure false alarms.
+    """
+    clips = esc50(data)
+    held_out = {clip.source for clip in clips if clip.fold == HELD_OUT}
+    kept = [
+        clip
+        for clip in clips
+        if clip.fold != HELD_OUT and clip.licence == FREE and clip.source not in held_out
+    ]
+    return kept + speech(data)[::2] + backgrounds(data)[::2]
+
+
+def read(path: Path) -> FloatArray:
+    """The samples of a recording: (n,) float32, mono, 16 kHz.
+
+    Raises:
+        AudioFileError: it cannot be read, or has another rate or more channels.
+    """
+    try:
+        samples, rate = soundfile.read(path, dtype="float32")
+    except (OSError, RuntimeError) as error:
+        raise AudioFileError(f"{path}: {error}") from error
+    if rate != SAMPLE_RATE or samples.ndim != 1:
+        raise AudioFileError(f"{path}: must be mono at {SAMPLE_RATE} Hz")
+    heard: FloatArray = samples
+    return heard
+
+
+def power_mel(samples: FloatArray) -> FloatArray:
+    """Mel energies before the logarithm, (t, mel_bins) float32, as the detector computes them.
+
+    Digital silence is zero, not the floor of the logarithm.
+    """
+    log_mel = LogMel(FBANK, SAMPLE_RATE).push(samples).astype(np.float64)
+    power = np.exp(log_mel * (2 * FBANK.std) + FBANK.mean) - FBANK.log_floor
+    return np.maximum(power, 0).astype(np.float32)
+
+
+def cached_power(rows: Iterable[Row], cache: Path) -> Iterator[FloatArray]:
+    """The mel energies of each row, from the folder `cache` where they are there already."""
+    cache.mkdir(parents=True, exist_ok=True)
+    for row in rows:
+        key = hashlib.sha256(f"{FBANK.model_dump_json()} {row.path.name}".encode()).hexdigest()
+        file = cache / f"{key[:24]}.npy"
+        if not file.exists():
+            part = file.with_suffix(".part.npy")
+            np.save(part, power_mel(read(row.path)))
+            part.rename(file)
+        power: FloatArray = np.load(file)
+        yield power
+
+
+def _table(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))

@@ -1,0 +1,183 @@
+"""Training: examples composed as they are needed, the same for the same seed and step."""
+
+import copy
+import math
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from export.train.augment import Composer, Example
+from export.train.data import FBANK
+from export.train.model import Pool, Shape, Sounds
+from export.train.teacher import CLASSES
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The numbers of the recipe."""
+
+    steps: int = 4100
+    batch: int = 64
+    peak_rate: float = 1e-3
+    warm_up: int = 200
+    decay: float = 0.45
+    """The share of the steps in which the rate falls to zero in a line."""
+    weight_decay: float = 0.05
+    teacher: float = 0.25
+    """Weight of the teacher's loss."""
+    average: float = 0.998
+    """Of the weights, a step: the bundle holds the average."""
+    seed: int = 20261122
+    save_every: int = 100
+
+    def rate(self, step: int) -> float:
+        falling = (self.steps - step) / (self.decay * self.steps)
+        return self.peak_rate * max(0.0, min(1.0, (step + 1) / self.warm_up, falling))
+
+
+class Batch:
+    """Examples stacked and brought to the network's scale."""
+
+    def __init__(self, examples: list[Example]) -> None:
+        def stack(name: str) -> Tensor:
+            return torch.from_numpy(np.stack([getattr(e, name) for e in examples]))
+
+        power = stack("power").clamp_min_(FBANK.log_floor)
+        self.input = power.log_().sub_(FBANK.mean).div_(2 * FBANK.std)
+        self.heard = torch.tensor([example.heard for example in examples])
+        self.target, self.known = stack("target"), stack("known")
+        self.taught = stack("taught")
+        self.taught_known = torch.tensor([example.taught_known for example in examples])
+
+    def mask(self, rng: np.random.Generator) -> None:
+        """Hide bands of frequency and stretches of time (SpecAugment) behind the mean; then pad."""
+        bins = self.input.shape[2]
+        for x, heard in zip(self.input, self.heard.tolist(), strict=True):
+            mean = float(x[:heard].mean())
+            for _ in range(rng.integers(3)):
+                low, width = rng.integers(bins), rng.integers(1, 17)
+                x[:, low : low + width] = mean
+            for _ in range(rng.integers(3)):
+                first, length = rng.integers(heard), rng.integers(1, 31)
+                x[first : first + length] = mean
+            x[heard:] = FBANK.padding
+
+
+class Trainer:
+    """The network, its average, its teacher's head and its optimiser; saved and resumed whole."""
+
+    def __init__(self, shape: Shape, plan: Plan, checkpoint: Path) -> None:
+        torch.manual_seed(plan.seed)
+        self.plan, self.checkpoint, self.step = plan, checkpoint, 0
+        self.model = Sounds(shape)
+        self.taught = Pool(shape.width, CLASSES)
+        self.average = copy.deepcopy(self.model).eval().requires_grad_(requires_grad=False)
+        modules = nn.ModuleList([self.model, self.taught])
+        groups: list[dict[str, Any]] = [
+            {"params": [p for p in modules.parameters() if p.ndim > 1]},
+            {"params": [p for p in modules.parameters() if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        self.optimiser = torch.optim.AdamW(groups, weight_decay=plan.weight_decay)
+        if checkpoint.exists():
+            self._load(torch.load(checkpoint, weights_only=True))
+
+    def fit(self, composer: Composer) -> Sounds:
+        """Train to the plan's last step; return the averaged network."""
+        self.model.train()
+        began, losses = time.monotonic(), [0.0, 0.0]
+        for batch in self._batches(composer):
+            losses = [
+                0.98 * old + 0.02 * new
+                for old, new in zip(losses, self._update(batch), strict=True)
+            ]
+            if self.step % self.plan.save_every == 0 or self.step == self.plan.steps:
+                self.save()
+                print(
+                    f"step {self.step} rate {self.plan.rate(self.step):.2e} "
+                    f"labels {losses[0]:.3f} teacher {losses[1]:.3f} "
+                    f"{time.monotonic() - began:.0f} s",
+                    flush=True,
+                )
+        return self.average
+
+    def save(self) -> None:
+        part = self.checkpoint.with_suffix(".part")
+        torch.save(
+            {
+                "step": self.step,
+                "model": self.model.state_dict(),
+                "average": self.average.state_dict(),
+                "taught": self.taught.state_dict(),
+                "optimiser": self.optimiser.state_dict(),
+            },
+            part,
+        )
+        part.rename(self.checkpoint)
+
+    def _load(self, state: dict[str, Any]) -> None:
+        self.step = state["step"]
+        self.model.load_state_dict(state["model"])
+        self.average.load_state_dict(state["average"])
+        self.taught.load_state_dict(state["taught"])
+        self.optimiser.load_state_dict(state["optimiser"])
+
+    def _batches(self, composer: Composer) -> Iterator[Batch]:
+        """The batches of the steps to come, the next composed while one trains."""
+
+        def make(step: int) -> Batch:
+            rng = np.random.default_rng((self.plan.seed, step))
+            batch = Batch([composer.compose(rng) for _ in range(self.plan.batch)])
+            batch.mask(rng)
+            return batch
+
+        with ThreadPoolExecutor(1) as pool:
+            coming = pool.submit(make, self.step)
+            while self.step < self.plan.steps:
+                batch = coming.result()
+                coming = pool.submit(make, self.step + 1)
+                yield batch
+
+    def _update(self, batch: Batch) -> list[float]:
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.plan.rate(self.step)
+        with torch.autocast("cpu", torch.bfloat16):
+            tokens = self.model.tokens(batch.input)
+            logits, taught = self.model.head(tokens), self.taught(tokens)
+        loss = _cross_entropy(logits, batch.target, batch.known)
+        lesson = _cross_entropy(taught, batch.taught, batch.taught_known[:, None])
+        (loss + self.plan.teacher * lesson).backward()  # type: ignore[no-untyped-call]
+        parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
+        nn.utils.clip_grad_norm_(parameters, 5.0)
+        self.optimiser.step()
+        self.optimiser.zero_grad()
+        self.step += 1
+        self._follow()
+        value, lesson_value = float(loss.detach()), float(lesson.detach())
+        if not math.isfinite(value):
+            raise FloatingPointError(f"the loss at step {self.step} is {value}")
+        return [value, lesson_value]
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """Move the average towards the weights; quickly at first."""
+        kept = min(self.plan.average, (1 + self.step) / (10 + self.step))
+        for old, new in zip(
+            self.average.state_dict().values(), self.model.state_dict().values(), strict=True
+        ):
+            if old.is_floating_point():
+                old.lerp_(new, 1 - kept)
+            else:
+                old.copy_(new)
+
+
+def _cross_entropy(logits: Tensor, target: Tensor, known: Tensor) -> Tensor:
+    """Binary cross-entropy, summed over what is known and averaged over the batch."""
+    each = nn.functional.binary_cross_entropy_with_logits(logits.float(), target, reduction="none")
+    return (each * known).sum(dim=1).mean()

@@ -1,0 +1,146 @@
+"""Composed windows keep sounds at their frequencies and labels at the truth."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+pytest.importorskip("torch", reason="the recipe needs torch")
+
+from detector.spec import Fbank
+from export.train.augment import (
+    FRAMES,
+    HEARD,
+    VISIBLE,
+    Composer,
+    Example,
+    Sound,
+    active_frames,
+    equaliser,
+    place,
+    reverberate,
+)
+from export.train.data import power_mel
+from export.train.fit import Batch
+
+pytestmark = pytest.mark.export
+TAUGHT = np.zeros((0, 3), np.float32)
+
+
+def tone(bin_: int, start: int, stop: int, frames: int = 498) -> Sound:
+    power = np.zeros((frames, 128), np.float32)
+    power[start:stop, bin_] = 1.0
+    return Sound(power, bin_, (), TAUGHT)
+
+
+def composer(*sounds: Sound) -> Composer:
+    background = Sound(np.full((900, 128), 1e-9, np.float32), None, (2,), TAUGHT)
+    noise = np.ones((2000, 128), np.float32)
+    labels = max(s.target or 0 for s in sounds) + 1
+    return Composer([*sounds, background], noise, labels, speech=labels - 1)
+
+
+@pytest.fixture(scope="module")
+def examples() -> list[Example]:
+    """Windows of three tones in bins 0, 1 and 2, which sound from 1 to 3 s of their clips."""
+    made = composer(*(tone(bin_, 100, 300) for bin_ in range(3)))
+    return [made.compose(np.random.default_rng(seed)) for seed in range(300)]
+
+
+@given(seed=st.integers(0, 2**32), bin_=st.integers(0, 127))
+def test_no_effect_moves_a_sound_along_the_frequency_axis(seed: int, bin_: int) -> None:
+    rng = np.random.default_rng(seed)
+    power = tone(bin_, 50, 80).power * equaliser(rng, 128, 4)
+    heard = reverberate(rng, power)
+    assert np.flatnonzero(heard.sum(axis=0)).tolist() == [bin_]
+
+
+def test_windows_of_one_sound_hold_it_where_it_was() -> None:
+    made = composer(*(tone(bin_, 0, 498) for bin_ in range(3)))
+    loudest = []
+    for seed in range(100):
+        example = made.compose(np.random.default_rng(seed))
+        if (example.target == 1).sum() == 1 and np.count_nonzero(example.target) == 1:
+            loudest.append((int(example.power.sum(axis=0).argmax()), int(example.target.argmax())))
+    assert len(loudest) > 10
+    assert all(bin_ == label for bin_, label in loudest)
+
+
+@given(
+    seed=st.integers(0, 2**32),
+    start=st.integers(0, 400),
+    length=st.integers(1, 98),
+    heard=st.integers(50, HEARD),
+    whole=st.booleans(),
+)
+def test_label_is_given_only_where_the_sound_is_seen(
+    seed: int, start: int, length: int, heard: int, *, whole: bool
+) -> None:
+    active = np.zeros(498, np.bool_)
+    active[start : start + length] = True
+    row, seen = place(np.random.default_rng(seed), active, heard, whole=whole)
+    shown = seen.stop - seen.start
+    assert 0 <= max(row, 0) < max(row, 0) + shown <= heard
+    assert seen.start == max(0, -row)
+    assert active[seen].sum() >= min(VISIBLE, int(np.ceil(0.7 * length)), heard)
+
+
+def test_a_clip_that_fits_is_shown_whole_when_that_is_asked() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        _, seen = place(rng, np.ones(498, bool), HEARD, whole=True)
+        assert seen == slice(0, 498)
+
+
+def test_every_label_in_a_window_is_audible_there(examples: list[Example]) -> None:
+    for example in examples:
+        for label in np.flatnonzero(example.target == 1):
+            energy = example.power[:, label]
+            assert (energy > 0.3 * energy.max()).sum() >= min(VISIBLE, example.heard)
+
+
+def test_some_windows_hold_nothing_and_say_so(examples: list[Example]) -> None:
+    empty = [example for example in examples if not example.target.any()]
+    assert 0.05 < len(empty) / len(examples) < 0.2
+
+
+def test_rows_after_what_was_heard_are_padding_and_the_rest_is_not(
+    examples: list[Example],
+) -> None:
+    short = [example for example in examples if example.heard < HEARD][:20]
+    batch = Batch(short)
+    batch.mask(np.random.default_rng(0))
+    assert batch.input.shape == (20, FRAMES, 128)
+    for x, heard in zip(batch.input.numpy(), batch.heard.tolist(), strict=True):
+        assert (x[heard:] == np.float32(Fbank().padding)).all()
+        assert (x[:heard] != np.float32(Fbank().padding)).any()
+
+
+def test_what_a_background_may_hold_is_left_unsaid(examples: list[Example]) -> None:
+    unsaid = [example for example in examples if not example.known.all()]
+    assert unsaid
+    for example in unsaid:
+        assert np.flatnonzero(example.known == 0).tolist() == [2]
+        assert not example.target[2]
+
+
+def test_the_same_generator_makes_the_same_window() -> None:
+    made = composer(*(tone(bin_, 100, 300) for bin_ in range(3)))
+    one, other = (made.compose(np.random.default_rng(7)) for _ in range(2))
+    np.testing.assert_array_equal(one.power, other.power)
+    np.testing.assert_array_equal(one.target, other.target)
+
+
+def test_active_frames_leave_out_the_background_of_a_bark() -> None:
+    power = np.full((498, 128), 1e-4, np.float32)
+    power[200:230] = 1.0
+    assert np.flatnonzero(active_frames(power)).tolist() == list(range(200, 230))
+
+
+def test_a_steady_sound_is_active_throughout() -> None:
+    noise = np.random.default_rng(0).standard_normal(5 * 16_000).astype(np.float32)
+    assert active_frames(power_mel(noise)).all()
+
+
+def test_mel_energies_of_silence_are_zero() -> None:
+    assert not power_mel(np.zeros(8000, np.float32)).any()
