@@ -92,10 +92,10 @@ class SoundServer:
     def play(self, path: Path) -> None:
         """Play a file to its end."""
         subprocess.run(
-            ["paplay", "--latency-msec=20", path],
+            ["paplay", "--latency-msec=300", path],  # with less, a busy machine makes holes
             env=os.environ | self.env,
             check=True,
-            timeout=60,
+            timeout=120,
         )
 
     def play_samples(self, samples: FloatArray, rate: int) -> None:

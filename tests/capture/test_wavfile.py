@@ -184,13 +184,13 @@ def test_a_sample_that_is_no_number_is_refused(tmp_path: Path, value: float) -> 
 
 
 class Trickle(io.RawIOBase):
-    """Gives away a few bytes at a time, as a pipe may."""
+    """Gives away an odd number of bytes at a time, as a pipe may."""
 
     def __init__(self, data: bytes) -> None:
         self._data = io.BytesIO(data)
 
     def read(self, size: int = -1) -> bytes:
-        return self._data.read(min(size, 7))
+        return self._data.read(min(size, 701))
 
 
 @pytest.mark.parametrize("source", [io.BytesIO, Trickle])
