@@ -76,7 +76,7 @@ class Source:
 
     def declare(self) -> None:
         """Tell the publishers what this source can have to say."""
-        labels = {rule.slug: None for listener, _ in self._models for rule in listener.rules}
+        labels = {label: None for listener, _ in self._models for label in listener.labels}
         for publisher in self._publishers:
             publisher.declare(self.name, list(labels))
             publisher.source_status(self.name, self._status)

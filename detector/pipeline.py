@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from detector.config import ModelSettings
-from detector.errors import BundleError, ConfigError
-from detector.events.labels import LabelRule, label_rules
+from detector.errors import ConfigError
+from detector.events.ctc import CtcDecoder
+from detector.events.labels import label_rules
 from detector.events.segmenter import Segmenter
 from detector.events.steps import ClipSteps, FrameSteps, MedianSteps, Steps
 from detector.features.windows import Windower, WindowRequest
@@ -48,13 +49,15 @@ class Listener:
         return window.model_copy(update={"hop_samples": hop})
 
     @property
-    def rules(self) -> list[LabelRule]:
-        """The labels that become events.
+    def labels(self) -> list[str]:
+        """The slugs that become events; of a CTC model, the words that were asked for.
 
         Raises:
             ConfigError: naming the label.
         """
-        return label_rules(self.spec, self.settings)
+        if self.spec.ctc:
+            return list(self.settings.only or ())
+        return [rule.slug for rule in label_rules(self.spec, self.settings)]
 
 
 Work = tuple[int, Window | Cut]
@@ -69,7 +72,6 @@ class Pipeline:
 
         Raises:
             ConfigError: if settings do not fit a model.
-            BundleError: if a model's kind of answer is not known.
         """
         self._windower = Windower([window_request(listener) for listener in listeners])
         self._segmenters = [_segmenter(listener) for listener in listeners]
@@ -129,14 +131,13 @@ def window_request(listener: Listener) -> WindowRequest:
     )
 
 
-def _segmenter(listener: Listener) -> Segmenter:
+def _segmenter(listener: Listener) -> Segmenter | CtcDecoder:
     spec, settings = listener.spec, listener.settings
-    if spec.decoding == "ctc":
-        raise BundleError(f"{spec.id}: decoding = 'ctc' is not supported by this version")
     hop = listener.window.hop_samples
     steps: Steps = FrameSteps(spec.outputs.frames, hop) if spec.outputs.frames else ClipSteps(hop)
+    if spec.ctc:
+        return CtcDecoder(spec, spec.ctc, settings, steps)
     if settings.smoothing_windows > 1:
         steps = MedianSteps(steps, settings.smoothing_windows)
-    return Segmenter(
-        spec.id, listener.rules, steps, round(settings.update_interval_s * SAMPLE_RATE)
-    )
+    rules = label_rules(spec, settings)
+    return Segmenter(spec.id, rules, steps, round(settings.update_interval_s * SAMPLE_RATE))

@@ -220,6 +220,8 @@ class BundleSpec(Spec):
     def _fits_together(self) -> Self:
         if (self.decoding == "ctc") != (self.ctc is not None):
             raise ValueError("ctc: must be given if, and only if, decoding is 'ctc'")
+        if self.ctc:
+            self._check_ctc(self.ctc)
         batch, *rest = self.input.shape or ("",)
         if not isinstance(batch, str) or not all(isinstance(n, int) and n > 0 for n in rest):
             raise ValueError(
@@ -233,6 +235,14 @@ class BundleSpec(Spec):
                 f"window.samples = {self.window.samples}"
             )
         return self
+
+    def _check_ctc(self, ctc: Ctc) -> None:
+        if self.outputs.frames is None:
+            raise ValueError("outputs.frames: decoding 'ctc' needs the scores of frames")
+        slugs = {label.slug for label in self.labels}
+        for field, slug in (("blank", ctc.blank), ("word_delimiter", ctc.word_delimiter)):
+            if slug is not None and slug not in slugs:
+                raise ValueError(f"ctc.{field}: no label has the slug {slug!r}")
 
     def _check_fbank(self, fbank: Fbank, shape: list[str | int]) -> None:
         for field in ("samples", "hop_samples"):

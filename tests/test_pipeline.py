@@ -8,12 +8,11 @@ import pytest
 from hypothesis import given, settings
 
 from detector.config import LabelSettings, ModelSettings
-from detector.errors import BundleError, ConfigError
+from detector.errors import ConfigError
 from detector.inference.bundle import load_bundle
 from detector.inference.session import Session
 from detector.pipeline import Listener, Pipeline, replay
 from detector.records import SAMPLE_RATE, AudioBlock, Cut, Event, FloatArray, Gap, Scores, Window
-from detector.spec import Ctc, Outputs
 from tests.bundles import HIGH_HZ, LOW_HZ, loudness_bundle, tone_bundle
 from tests.events.scores import Segment, lives
 from tests.features.ragged import blocks, evenly, sizes
@@ -292,11 +291,3 @@ def test_a_model_with_both_outputs_is_timed_by_its_frames(tmp_path: Path, models
     events = replay(pipeline, blocks(SCENE), lambda _, window: session.score([window])[0])
     found = seconds(lives(events))
     assert close(found[:2], [("high", 2.1, 2.4), ("low", 1.3, 2.8)], FRAME_S + LEAD_S), found
-
-
-def test_decoding_that_is_not_known_is_refused(models: Models) -> None:
-    spec = models.specs["framer"].model_copy(
-        update={"decoding": "ctc", "ctc": Ctc(blank="high"), "outputs": Outputs.model_construct()}
-    )
-    with pytest.raises(BundleError, match=r"framer@1: decoding = 'ctc'"):
-        Pipeline([Listener("framer", spec, ModelSettings(bundle="framer"))])

@@ -62,9 +62,14 @@ def _models(config: Config, path: Path | None) -> Iterator[Line]:
         except DetectorError as error:
             yield subject, error
         else:
-            spec, rules = model.listener.spec, model.listener.rules
-            labels = f"{len(rules)} of {len(spec.labels)} labels become events"
-            yield subject, f"{spec.id} on {model.session.provider}, {labels}"
+            spec = model.listener.spec
+            count = len(model.listener.labels)
+            what = (
+                f"{count} of {len(spec.labels)} labels"
+                if not spec.ctc
+                else f"{count or 'all'} words"
+            )
+            yield subject, f"{spec.id} on {model.session.provider}, {what} become events"
 
 
 def _sources(config: Config) -> Iterator[Line]:

@@ -1,0 +1,168 @@
+"""Words from the frames of a CTC model, whatever the windows are like."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detector.config import LabelSettings, ModelSettings
+from detector.events.ctc import CtcDecoder
+from detector.events.steps import FrameSteps
+from detector.records import Event, FloatArray, Scores
+from detector.spec import (
+    BundleSpec,
+    Ctc,
+    FramesOutput,
+    Input,
+    Label,
+    Onnx,
+    Origin,
+    Outputs,
+    Waveform,
+    WindowSpec,
+)
+
+FRAME = 320
+TOKENS = ("", "|", "a", "b", "é", "▁n", "o")
+BLANK, DELIMITER, A, B, E_ACUTE, N, OH = range(len(TOKENS))
+OUTPUT = FramesOutput(name="frames", activation="softmax", hop_samples=FRAME, offset_samples=0)
+
+
+def bundle(*, delimiter: bool = True, tokens: tuple[str, ...] = TOKENS) -> BundleSpec:
+    return BundleSpec(
+        name="speller",
+        version="1",
+        created="",
+        licence="",
+        attribution="",
+        source=Origin(checkpoint="", architecture=""),
+        onnx=Onnx(sha256="0" * 64, opset=18, precision="fp32"),
+        frontend=Waveform(normalise="none"),
+        window=WindowSpec(samples=16_000, hop_samples=FRAME),
+        input=Input(name="input", shape=("batch", 16_000)),
+        outputs=Outputs(frames=OUTPUT),
+        decoding="ctc",
+        ctc=Ctc(blank="t0", word_delimiter="t1" if delimiter else None),
+        labels=tuple(
+            Label(slug=f"t{i}", name=token or "blank", enabled=i > 1 or (i == 1 and not delimiter))
+            for i, token in enumerate(tokens)
+        ),
+    )
+
+
+def posteriors(tokens: list[int], confidence: float = 0.9) -> FloatArray:
+    """(frames, tokens): each frame sure of one token."""
+    rest = (1 - confidence) / (len(TOKENS) - 1)
+    frames = np.full((len(tokens), len(TOKENS)), rest, np.float32)
+    frames[np.arange(len(tokens)), tokens] = confidence
+    return frames
+
+
+def decode(
+    frames: FloatArray,
+    window: int | None = None,
+    hop: int | None = None,
+    settings: ModelSettings | None = None,
+    spec: BundleSpec | None = None,
+) -> list[Event]:
+    """Show the frames in windows of `window` frames, and end."""
+    spec = spec or bundle()
+    assert spec.ctc is not None
+    window, hop = window or len(frames), hop or len(frames)
+    steps = FrameSteps(OUTPUT, hop * FRAME)
+    decoder = CtcDecoder(spec, spec.ctc, settings or ModelSettings(bundle="x"), steps)
+    events: list[Event] = []
+    seen = 0
+    for end in [*range(hop, len(frames), hop), len(frames)]:
+        first = max(0, end - window)
+        events += decoder.push(
+            Scores(
+                first_sample=first * FRAME,
+                end_sample=end * FRAME,
+                new_samples=(end - seen) * FRAME,
+                power=0.01,
+                clip=None,
+                frames=frames[first:end],
+            )
+        )
+        seen = end
+    return events + decoder.cut(len(frames) * FRAME)
+
+
+def words(events: list[Event]) -> list[str]:
+    return [event.name for event in events if event.type == "end"]
+
+
+def test_repetitions_are_one_token_unless_a_blank_parts_them() -> None:
+    frames = posteriors([A, A, BLANK, A, B, B, DELIMITER, BLANK, B, DELIMITER])
+    assert words(decode(frames)) == ["aab", "b"]
+
+
+def test_a_word_begins_with_its_first_token_and_ends_with_its_last() -> None:
+    events = decode(posteriors([BLANK] * 5 + [A, A, BLANK, B, BLANK, DELIMITER] + [BLANK] * 4))
+    start, end = events
+    assert (start.type, end.type) == ("start", "end")
+    assert start.onset_sample == end.onset_sample == 5 * FRAME
+    assert (start.offset_sample, end.offset_sample) == (None, 9 * FRAME)
+    assert end.mean == pytest.approx(0.9)
+    assert end.level_dbfs == pytest.approx(-20)
+    assert end.truncated is False
+
+
+def test_a_second_of_silence_ends_a_word_without_a_delimiter() -> None:
+    silence = [BLANK] * 51
+    assert words(decode(posteriors([A, *silence, B, *silence]))) == ["a", "b"]
+    assert words(decode(posteriors([A, *silence[:20], B, *silence]))) == ["ab"]
+
+
+def test_a_word_that_is_being_spoken_at_a_cut_is_truncated() -> None:
+    *_, end = decode(posteriors([BLANK, A, B, B]))
+    assert (end.name, end.truncated) == ("ab", True)
+
+
+def test_tokens_that_begin_a_word_need_no_delimiter() -> None:
+    frames = posteriors([N, OH, BLANK, N, OH, OH, BLANK])
+    assert words(decode(frames, spec=bundle(delimiter=False))) == ["no", "no"]
+
+
+def test_without_words_each_token_is_an_event() -> None:
+    tokens = ("", "x", "a", "b", "c", "d", "e")
+    frames = posteriors([2, 2, BLANK, 3, BLANK, 3])
+    assert words(decode(frames, spec=bundle(delimiter=False, tokens=tokens))) == ["a", "b", "b"]
+
+
+def test_a_label_is_the_word_as_a_slug() -> None:
+    events = decode(posteriors([E_ACUTE, A, DELIMITER]))
+    assert [(e.label, e.name) for e in events] == [("ea", "éa")] * 2
+
+
+def test_only_the_words_that_are_asked_for_become_events() -> None:
+    frames = posteriors([A, DELIMITER, B, DELIMITER, A, B, DELIMITER])
+    only = ModelSettings(bundle="x", only=("b", "ab"))
+    assert words(decode(frames, settings=only)) == ["b", "ab"]
+    off = ModelSettings(bundle="x", labels={"b": LabelSettings(enabled=False)})
+    assert words(decode(frames, settings=off)) == ["a", "ab"]
+
+
+def test_an_unsure_word_is_no_event_unless_its_threshold_allows_it() -> None:
+    frames = posteriors([A, DELIMITER], confidence=0.4)
+    assert words(decode(frames)) == []
+    lower = ModelSettings(bundle="x", labels={"a": LabelSettings(onset_threshold=0.3)})
+    assert words(decode(frames, settings=lower)) == ["a"]
+
+
+@given(
+    tokens=st.lists(st.sampled_from(range(len(TOKENS))), min_size=1, max_size=150),
+    window=st.integers(10, 60),
+    hop=st.integers(1, 10),
+)
+def test_windows_neither_split_nor_double_a_word(tokens: list[int], window: int, hop: int) -> None:
+    frames = posteriors(tokens)
+    assert told(decode(frames, window, hop)) == told(decode(frames))
+
+
+def told(events: list[Event]) -> list[tuple[str, str, int, int | None, float, bool]]:
+    return [
+        (e.type, e.name, e.onset_sample, e.offset_sample, round(e.mean, 4), e.truncated)
+        for e in events
+    ]
