@@ -1,6 +1,6 @@
 """Does the graph say what the network says?"""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -72,17 +72,15 @@ def compare(
 
 
 def compare_bundle(
-    bundle: Bundle,
-    expected: Callable[[FloatArray], FloatArray],
-    sounds: FloatArray,
-    tolerance: float = BUNDLE_TOLERANCE,
+    bundle: Bundle, sounds: FloatArray, expected: FloatArray, tolerance: float = BUNDLE_TOLERANCE
 ) -> Parity:
-    """Let the detector hear the sounds, one alone and then all at once.
+    """Let the detector hear the sounds, the first alone and then all at once.
 
     Args:
         bundle: need not have its bundle.json yet.
-        expected: the probabilities that the checkpoint gives for sounds, with its own features.
         sounds: (n, samples) float32, n at least 2, whole windows.
+        expected: (n, ...) float32: the probabilities that the checkpoint gives, with features of
+            its own.
         tolerance: largest difference of a probability.
 
     Raises:
@@ -92,17 +90,17 @@ def compare_bundle(
     worst, sizes = 0.0, (1, len(sounds))
     for size in sizes:
         scores = session.score([window_of(sound, bundle.spec) for sound in sounds[:size]])
-        ours = np.asarray([s.frames if s.clip is None else s.clip for s in scores], np.float32)
-        theirs = expected(sounds[:size])
-        if ours.shape != theirs.shape:
+        found = np.asarray([s.frames if s.clip is None else s.clip for s in scores], np.float32)
+        if found.shape != expected[:size].shape:
             raise BundleError(
-                f"{bundle.model_file}: answers {ours.shape}, the checkpoint {theirs.shape}"
+                f"{bundle.spec.id}: the detector gets scores of shape {found.shape}, the "
+                f"checkpoint gives {expected[:size].shape}: the export changed the model"
             )
-        worst = max(worst, float(np.abs(ours - theirs).max()))
+        worst = max(worst, float(np.abs(found - expected[:size]).max()))
         if not worst <= tolerance:  # NaN is no parity
             raise BundleError(
-                f"{bundle.model_file}: the detector's probabilities differ from the checkpoint's "
-                f"by {worst:.2g}, more than {tolerance:g}: the export changed the model"
+                f"{bundle.spec.id}: the detector's probabilities differ from the checkpoint's by "
+                f"{worst:.2g}, more than {tolerance:g}: the export changed the model"
             )
     return Parity(
         reference=f"transformers {version('transformers')} on torch {torch.__version__}",

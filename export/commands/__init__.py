@@ -1,0 +1,1 @@
+"""What the commands of `detector-export` do, one module each."""

@@ -1,0 +1,1 @@
+"""What feature extractors compute, divided between the detector and the graph."""

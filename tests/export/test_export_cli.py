@@ -1,0 +1,286 @@
+"""`detector-export` as its user meets it: real processes, exit codes, what they leave."""
+
+import json
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+pytest.importorskip("torch", reason="export needs torch")
+pytest.importorskip("transformers", reason="export needs transformers")
+
+import torch
+
+from detector.errors import BundleError, ConfigError
+from detector.inference.bundle import load_bundle
+from detector.records import FloatArray
+from export.checkpoint import Checkpoint, load_checkpoint
+from export.convert import (
+    Answer,
+    Options,
+    Reference,
+    Wrapped,
+    export_checkpoint,
+    export_module,
+    lay_out,
+    reference,
+)
+from tests.export.checkpoints import extractor_of, save
+
+pytestmark = pytest.mark.export
+
+SHORT = Options(window_s=0.64, hop_s=0.32)
+
+
+def command(*arguments: str | Path) -> list[str]:
+    return [sys.executable, "-m", "export.cli", *map(str, arguments)]
+
+
+def detector_export(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(*arguments), capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made: Path = tmp_path_factory.mktemp("cli") / "Tiny Tagger"
+    return save(made, "wav2vec2", "clip")
+
+
+@pytest.fixture
+def checkpoint(folder: Path) -> Checkpoint:
+    return load_checkpoint(str(folder), "clip")
+
+
+def test_a_checkpoint_becomes_a_bundle_that_the_detector_runs(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "My tagger"
+    done = detector_export(
+        "model", folder, "--out", out, "--window", "1.28", "--hop", "0.64", "--version", "7",
+        "--licence", "MIT", "--attribution", "by somebody",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "my-tagger@7" in done.stdout
+    assert "5 labels, multiclass: dog, car_horn, wail_moan, dog_2, cat" in done.stdout
+    assert "windows of 1.28 s, every 0.64 s" in done.stdout
+    assert {path.name for path in out.iterdir()} == {"model.onnx", "bundle.json"}
+    assert list(tmp_path.iterdir()) == [out]
+
+    spec = load_bundle(str(out)).spec
+    assert (spec.licence, spec.attribution) == ("MIT", "by somebody")
+    assert (spec.window.samples, spec.window.hop_samples) == (20480, 10240)
+    assert spec.source.checkpoint == "Tiny Tagger"
+
+    sound = tmp_path / "sound.wav"
+    soundfile.write(sound, np.random.default_rng(0).uniform(-0.5, 0.5, 48_000), 16_000)
+    config = tmp_path / "config.toml"
+    labels = "".join(
+        f"[models.tagger.labels.{label.slug}]\nonset_threshold = 0.0\noffset_threshold = 0.0\n"
+        for label in spec.labels
+    )
+    config.write_text(f'[models.tagger]\nbundle = "./My tagger"\n{labels}')
+    heard = subprocess.run(
+        [sys.executable, "-m", "detector", "replay", sound, "--json", "--config", config],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert heard.returncode == 0, heard.stderr
+    events = [json.loads(line) for line in heard.stdout.splitlines()]
+    assert {event["label"] for event in events} == {label.slug for label in spec.labels}
+    assert {event["model"] for event in events} == {"my-tagger@7"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (("model", "./none"), 2, "detector-export: ./none: no such folder"),
+        (("ctc", "CHECKPOINT"), 3, "no classification layer"),
+        (("model", "CHECKPOINT", "--precision", "fp8"), 2, "--precision"),
+    ],
+)
+def test_a_mistake_is_told_in_a_line_and_writes_nothing(
+    folder: Path, tmp_path: Path, arguments: tuple[str, ...], code: int, told: str
+) -> None:
+    given = [str(folder) if a == "CHECKPOINT" else a for a in arguments]
+    done = detector_export(*given, "--out", tmp_path / "out" / "bundle")
+    assert done.returncode == code
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (Options(window_s=5.121), r"--window 5\.121: .* takes a multiple of 0\.02 s"),
+        (Options(window_s=0.02), r"at least 0\.025 s"),
+        (Options(hop_s=9), r"--hop 9: .* at most its window of 5\.12 s"),
+        (Options(hop_s=0), r"--hop 0"),
+        (Options(name="No Name"), "name = 'No Name'"),
+        (Options(version="a b"), "version = 'a b'"),
+    ],
+)
+def test_an_option_that_cannot_be_is_refused(
+    checkpoint: Checkpoint, tmp_path: Path, options: Options, told: str
+) -> None:
+    with pytest.raises(ConfigError, match=told):
+        export_checkpoint(checkpoint, tmp_path / "new" / "tagger", options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_help_needs_no_torch() -> None:
+    probe = (
+        "import sys; from typer.testing import CliRunner; from export.cli import app\n"
+        "assert CliRunner().invoke(app, ['model', '--help']).exit_code == 0\n"
+        "print([m for m in ('torch', 'transformers', 'onnx') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", probe], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.fixture
+def former(tmp_path: Path) -> Path:
+    """What an earlier export left, as far as anyone looks."""
+    folder = tmp_path / "tagger"
+    folder.mkdir()
+    (folder / "bundle.json").write_text("of an earlier export")
+    (folder / "left over").touch()
+    return folder
+
+
+def test_a_former_bundle_is_replaced_whole(checkpoint: Checkpoint, former: Path) -> None:
+    export_checkpoint(checkpoint, former, SHORT)
+    assert load_bundle(str(former)).spec.id == "tagger@1"
+    assert {path.name for path in former.iterdir()} == {"model.onnx", "bundle.json"}
+    assert list(former.parent.iterdir()) == [former]
+
+
+def test_a_folder_that_holds_other_things_is_left_alone(
+    checkpoint: Checkpoint, tmp_path: Path
+) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(ConfigError, match="other things in it"):
+        export_checkpoint(checkpoint, tmp_path, SHORT)
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_bundle_that_says_something_else_than_the_checkpoint_is_not_written(
+    checkpoint: Checkpoint, tmp_path: Path
+) -> None:
+    right = reference(checkpoint)
+
+    def shifted(sounds: FloatArray) -> FloatArray:
+        return right(np.roll(sounds, 4000, axis=1) + np.float32(0.3))
+
+    with pytest.raises(BundleError, match=r"tagger@1.* differ from the checkpoint's by 0\."):
+        export_with(checkpoint, tmp_path / "tagger", shifted)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_extractor_of_another_model_is_refused(folder: Path, tmp_path: Path) -> None:
+    other = save(
+        tmp_path / "other", "wav2vec2-bert", "clip", extractor=extractor_of("wav2vec2-bert")
+    )
+    extractor_of("wav2vec2-bert", num_mel_bins=40, feature_size=40).save_pretrained(other)
+    with pytest.raises(BundleError, match="belong to different models"):
+        export_checkpoint(load_checkpoint(str(other), "clip"), tmp_path / "tagger", SHORT)
+    assert list(tmp_path.iterdir()) == [other]
+
+
+@pytest.mark.parametrize(("setting", "value"), [("max_length", 256), ("num_mel_bins", 64)])
+def test_an_ast_extractor_of_another_size_is_refused(
+    tmp_path: Path, setting: str, value: int
+) -> None:
+    kind = "audio-spectrogram-transformer"
+    save(tmp_path, kind, "clip", extractor=extractor_of(kind, **{setting: value}))
+    checkpoint = load_checkpoint(str(tmp_path), "clip")
+    with pytest.raises(BundleError, match=f"{setting} = {value}, but config.json's {setting}"):
+        lay_out(checkpoint)
+
+
+def test_a_dictated_window_cannot_be_changed(tmp_path: Path) -> None:
+    save(tmp_path, "whisper", "clip")
+    checkpoint = load_checkpoint(str(tmp_path), "clip")
+    assert lay_out(checkpoint).window.samples == 32_000
+    with pytest.raises(ConfigError, match="takes windows of 2 s alone"):
+        lay_out(checkpoint, window_s=5.12)
+
+
+class Interrupted(torch.nn.Module):
+    def forward(self, _: torch.Tensor) -> torch.Tensor:
+        raise KeyboardInterrupt
+
+
+def test_an_interrupt_leaves_nothing_but_the_former_bundle(
+    checkpoint: Checkpoint, former: Path
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        export_with(checkpoint, former, reference(checkpoint), Interrupted())
+    assert (former / "left over").exists()
+    assert list(former.parent.iterdir()) == [former]
+
+
+def test_a_missing_parent_is_made_only_for_a_whole_bundle(
+    checkpoint: Checkpoint, tmp_path: Path
+) -> None:
+    out = tmp_path / "new" / "folder" / "tagger"
+    with pytest.raises(KeyboardInterrupt):
+        export_with(checkpoint, out, reference(checkpoint), Interrupted())
+    assert not list(tmp_path.iterdir())
+    export_with(checkpoint, out, reference(checkpoint))
+    assert load_bundle(str(out)).spec.name == "tagger"
+
+
+def export_with(
+    checkpoint: Checkpoint, out: Path, expected: Reference, module: torch.nn.Module | None = None
+) -> None:
+    """Export with something else for what the checkpoint says, or for its network."""
+    assert checkpoint.decoding is not None
+    layout = lay_out(checkpoint, SHORT.window_s, SHORT.hop_s)
+    answer = Answer("clip", checkpoint.labels, checkpoint.decoding)
+    module = module or Wrapped(checkpoint).eval()
+    export_module(module, layout, answer, checkpoint.origin, out, SHORT, expected)
+
+
+def test_a_full_disk_is_told_and_leaves_the_former_bundle(
+    checkpoint: Checkpoint, former: Path
+) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))  # the graph is larger
+    try:
+        with pytest.raises(BundleError, match=r"tagger: cannot be written: File too large"):
+            export_checkpoint(checkpoint, former, SHORT)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert (former / "left over").exists()
+    assert list(former.parent.iterdir()) == [former]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_export_and_leaves_nothing(
+    folder: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    out = tmp_path / "tagger"
+    process = subprocess.Popen(
+        command("model", folder, "--out", out, "--window", "5.12"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stderr is not None
+        assert "exporting" in process.stderr.readline()
+        while not list(tmp_path.iterdir()):  # until something is half written
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.send_signal(number)
+        process.wait(60)
+    assert process.returncode == 128 + number
+    assert not list(tmp_path.iterdir())
