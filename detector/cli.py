@@ -122,8 +122,8 @@ def _options(
     pass
 
 
-def _fail(error: DetectorError) -> NoReturn:
-    sys.stderr.write(f"detector: {error}\n")
+def _fail(name: str, error: DetectorError) -> NoReturn:
+    sys.stderr.write(f"{name}: {error}\n")
     sys.exit(error.exit_code)
 
 
@@ -132,19 +132,23 @@ def _first(group: ExceptionGroup[DetectorError]) -> DetectorError:
     return _first(inner) if isinstance(inner, ExceptionGroup) else inner
 
 
-def main() -> None:
+def run_app(commands: typer.Typer, name: str) -> None:
     """Run a command; turn its errors into a message and an exit code."""
     try:
-        app()
+        commands()
     except DetectorError as error:
-        _fail(error)
+        _fail(name, error)
     except ExceptionGroup as group:  # from tasks of the daemon
         expected, rest = group.split(DetectorError)
         if rest or expected is None:
             raise
-        _fail(_first(expected))
+        _fail(name, _first(expected))
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:  # whoever read our output has gone
         sys.stderr.close()
         sys.exit(0)
+
+
+def main() -> None:
+    run_app(app, "detector")

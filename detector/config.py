@@ -4,7 +4,6 @@ A mistake is refused with the file, the field, its value and what would be right
 guessed and no key is ignored.
 """
 
-import re
 import socket
 import tomllib
 from pathlib import Path
@@ -23,6 +22,7 @@ from pydantic import (
 
 from detector.errors import ConfigError
 from detector.explain import explain
+from detector.slugs import slugify
 from detector.spec import Score, Slug
 
 TopicPath = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*$")]
@@ -189,7 +189,7 @@ class SourceSettings(FileSettings):
 
 
 def _host_slug() -> str:
-    return re.sub(r"[^a-z0-9_]+", "_", socket.gethostname().lower()).strip("_")[:64] or "node"
+    return slugify(socket.gethostname()) or "node"
 
 
 class Config(Settings):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from detector import __version__
-from detector.errors import DetectorError
+from detector.cli import run_app
 
 if TYPE_CHECKING:
     from export.checkpoint import Task
@@ -141,18 +141,8 @@ def _terminate(_number: int, _frame: FrameType | None) -> None:
 
 
 def main() -> None:
-    """Run a command; turn its errors into a message and an exit code."""
     signal.signal(signal.SIGTERM, _terminate)
-    try:
-        app()
-    except DetectorError as error:
-        sys.stderr.write(f"detector-export: {error}\n")
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except BrokenPipeError:  # whoever read our output has gone
-        sys.stderr.close()
-        sys.exit(0)
+    run_app(app, "detector-export")
 
 
 if __name__ == "__main__":

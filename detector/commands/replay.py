@@ -1,6 +1,5 @@
 """`detector replay`."""
 
-import re
 import sys
 import time
 from collections.abc import Iterator
@@ -19,8 +18,11 @@ from detector.publish.lines import LinesPublisher
 from detector.publish.messages import Narrator
 from detector.publish.publisher import Publisher
 from detector.records import SAMPLE_RATE, AudioBlock, Event, Scores, Window
+from detector.slugs import slugify
 
 NODE = "replay"
+_LONGEST = 56
+"""Characters of a source's name, so that a number fits behind it."""
 
 
 def replay_files(
@@ -74,8 +76,7 @@ def _source_names(files: list[str]) -> list[str]:
     """A slug for each file, from its name; equal names are numbered."""
     names: list[str] = []
     for file in files:
-        stem = "stdin" if file == "-" else Path(file).stem.lower()
-        slug = re.sub(r"[^a-z0-9_]+", "_", stem).strip("_")[:56] or "recording"
+        slug = slugify("stdin" if file == "-" else Path(file).stem)[:_LONGEST] or "recording"
         same = sum(name == slug or name.startswith(f"{slug}__") for name in names)
         names.append(f"{slug}__{same + 1}" if same else slug)
     return names
