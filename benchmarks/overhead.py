@@ -28,7 +28,6 @@ from detector.inference.bundle import load_bundle
 from detector.pipeline import Listener, window_request
 from detector.records import SAMPLE_RATE, AudioBlock, FloatArray
 
-LABELS = 527
 BARE = """
     import sys
     import numpy as np
@@ -66,50 +65,13 @@ def scene(seconds: float) -> FloatArray:
 
 def ast_base(folder: Path) -> Path:
     """A bundle of an AST-base with random weights."""
-    import torch
-    from transformers import ASTConfig, ASTForAudioClassification
+    import models
 
-    from detector.spec import (
-        BundleSpec,
-        ClipOutput,
-        Fbank,
-        Input,
-        Label,
-        Origin,
-        Outputs,
-        WindowSpec,
-    )
-    from export.bundle import describe, write_bundle
-    from export.graph import export_graph
+    from export.checkpoint import load_checkpoint
+    from export.convert import Options, export_checkpoint
 
-    class Logits(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            config = ASTConfig()
-            config.num_labels = LABELS
-            self.model = ASTForAudioClassification(config)
-
-        def forward(self, window: torch.Tensor) -> torch.Tensor:
-            return torch.as_tensor(self.model(window).logits)
-
-    graph = folder / "graph.onnx"
-    export_graph(Logits(), torch.zeros(2, 1024, 128), graph, outputs=("logits",))
-    spec = BundleSpec(
-        name="ast-base",
-        version="0",
-        created="1970-01-01T00:00:00Z",
-        licence="none",
-        attribution="random weights",
-        source=Origin(checkpoint="random", architecture="ASTForAudioClassification"),
-        onnx=describe(graph),
-        frontend=Fbank(),
-        window=WindowSpec(samples=163_840, hop_samples=16_000),
-        input=Input(name="input", shape=("batch", 1024, 128)),
-        outputs=Outputs(clip=ClipOutput(name="logits", activation="sigmoid")),
-        decoding="multilabel",
-        labels=tuple(Label(slug=f"label_{i}", name=f"Label {i}") for i in range(LABELS)),
-    )
-    write_bundle(folder / "ast-base", graph, spec)
+    checkpoint = load_checkpoint(str(models.ast_base(folder / "checkpoint")), "clip")
+    export_checkpoint(checkpoint, folder / "ast-base", Options())
     return folder / "ast-base"
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from detector.config import ModelSettings
 from detector.errors import ConfigError
-from detector.events.ctc import CtcDecoder
+from detector.events.ctc import CtcDecoder, context_samples
 from detector.events.labels import label_rules
 from detector.events.segmenter import Segmenter
 from detector.events.steps import ClipSteps, FrameSteps, MedianSteps, Steps
@@ -134,7 +134,10 @@ def window_request(listener: Listener) -> WindowRequest:
 def _segmenter(listener: Listener) -> Segmenter | CtcDecoder:
     spec, settings = listener.spec, listener.settings
     hop = listener.window.hop_samples
-    steps: Steps = FrameSteps(spec.outputs.frames, hop) if spec.outputs.frames else ClipSteps(hop)
+    context = context_samples(listener.window.samples) if spec.ctc else None
+    steps: Steps = ClipSteps(hop)
+    if spec.outputs.frames:
+        steps = FrameSteps(spec.outputs.frames, hop, context)
     if spec.ctc:
         return CtcDecoder(spec, spec.ctc, settings, steps)
     if settings.smoothing_windows > 1:

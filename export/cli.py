@@ -10,6 +10,9 @@ import typer
 
 from detector import __version__
 from detector.cli import run_app
+from export.head_command import head
+from export.inspect_bundle import inspect
+from export.verify import verify
 
 if TYPE_CHECKING:
     from export.checkpoint import Task
@@ -117,6 +120,11 @@ _export_command(
 _export_command(
     "ctc", "ctc", "Export a CTC model: a classifier of frames, whose labels are its vocabulary."
 )
+
+
+app.command()(head)
+app.command()(verify)
+app.command()(inspect)
 
 
 def _version(value: bool) -> None:  # noqa: FBT001 (typer's callback)

@@ -2,7 +2,6 @@
 
 `lay_out` says how the checkpoint's windows and frames lie in time, `Wrapped` and `Encoder` are
 networks that take exactly what the bundle's input holds, and `export_checkpoint` writes the whole.
-Who has another network for the same layout (a new layer on an encoder) gives it to `export_module`.
 """
 
 import math
@@ -38,14 +37,14 @@ from detector.spec import (
     Outputs,
     WindowSpec,
 )
+from export.attention import attention_layers
 from export.bundle import describe as describe_graph
 from export.bundle import write_bundle
 from export.checkpoint import Checkpoint, Decoding, Task, first_line
 from export.families import Timing
 from export.graph import OPSET, export_graph
 from export.parity import compare_bundle, probabilities, sounds_to_compare
-
-Precision = Literal["fp32", "fp16", "int8"]
+from export.precision import PARITY_LIMITS, Precision, to_precision
 
 _LARGEST = 2**31 - 2**24
 """Bytes of weights: a protobuf message ends at 2 GiB, and the graph itself needs some."""
@@ -253,67 +252,41 @@ def describe(
 
 
 def export_checkpoint(checkpoint: Checkpoint, out: Path, options: Options) -> BundleSpec:
-    """Write the checkpoint as the bundle `out`, whole or not at all.
+    """Write a checkpoint as the bundle `out`, whole or not at all.
+
+    Args:
+        checkpoint: what to export.
+        out: the bundle's folder; a bundle that is there is replaced.
+        options: what the person decides.
 
     Raises:
-        ConfigError: an option asks for what the checkpoint cannot do.
-        BundleError: the graph cannot be made, or does not say what the checkpoint says.
+        ConfigError: an option asks for what the checkpoint cannot do, or `out` cannot be a
+            bundle's folder.
+        BundleError: the network cannot be exported, does not say what the checkpoint says, or
+            cannot be written.
     """
     if checkpoint.decoding is None:
         raise ValueError("checkpoint: an encoder has no answer; it needs a head")
     layout = lay_out(checkpoint, options.window_s, options.hop_s)
     answer = Answer(checkpoint.task, checkpoint.labels, checkpoint.decoding, checkpoint.ctc)
     options = replace(options, licence=options.licence or checkpoint.licence)
-    return export_module(
-        Wrapped(checkpoint).eval(),
-        layout,
-        answer,
-        checkpoint.origin,
-        out,
-        options,
-        reference(checkpoint),
-    )
-
-
-def export_module(
-    module: nn.Module,
-    layout: Layout,
-    answer: Answer,
-    origin: Origin,
-    out: Path,
-    options: Options,
-    expected: Reference,
-) -> BundleSpec:
-    """Write a network as the bundle `out`, whole or not at all.
-
-    Args:
-        module: from (2 or more, *layout.shape) to logits: (batch, labels) for a clip, (batch,
-            frames, labels) otherwise.
-        layout: how its windows and frames lie.
-        answer: what its outputs mean.
-        origin: where its weights come from.
-        out: the bundle's folder; a bundle that is there is replaced.
-        options: of which window and hop are not read again.
-        expected: what the bundle must say.
-
-    Raises:
-        ConfigError: `out` cannot be the bundle's folder.
-        BundleError: as `export_checkpoint`.
-    """
-    name = options.name or _name_of(out)
-    spec = describe(name, layout, answer, origin, options)
+    spec = describe(options.name or _name_of(out), layout, answer, checkpoint.origin, options)
     sounds = sounds_to_compare(layout.window.samples)
+    limit = PARITY_LIMITS[options.precision]
     try:
         _check_out(out)
-        right = probabilities(_listen(expected, sounds), answer.activation)
+        right = probabilities(_listen(reference(checkpoint), sounds), answer.activation)
         near = next(parent for parent in out.absolute().parents if parent.is_dir())
         with tempfile.TemporaryDirectory(dir=near, prefix=f".{out.name}-") as scratch:
             graph = Path(scratch) / spec.onnx.file
-            _export(module, layout, graph, answer.output)
-            _reduce(graph, options.precision)
+            _export(Wrapped(checkpoint).eval(), layout, graph, answer.output)
+            made = to_precision(
+                graph, options.precision, layers=attention_layers(checkpoint.config)
+            )
             spec = spec.model_copy(update={"onnx": describe_graph(graph, options.precision)})
-            parity = compare_bundle(Bundle(graph.parent, spec), sounds, right)
-            spec = spec.model_copy(update={"parity": parity.as_json()})
+            parity = compare_bundle(Bundle(graph.parent, spec), sounds, right, limit).as_json()
+            parity["fused_attention"] = made.fused_attention
+            spec = spec.model_copy(update={"parity": parity})
             write_bundle(out, graph, spec, named_as_folder=False)
     except OSError as error:
         raise BundleError(f"{out}: cannot be written: {error.strerror or error}") from None
@@ -346,12 +319,6 @@ def _export(module: nn.Module, layout: Layout, graph: Path, output: str) -> None
         raise BundleError(
             f"PyTorch's exporter cannot make a graph of this model: {first_line(error)}"
         ) from error
-
-
-def _reduce(_graph: Path, precision: Precision) -> None:
-    """Make the graph smaller, in place."""
-    if precision != "fp32":
-        raise ConfigError(f"--precision {precision}: only fp32 can be exported yet")
 
 
 def _name_of(out: Path) -> str:

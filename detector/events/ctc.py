@@ -34,6 +34,16 @@ class _Word:
     """The highest score of each token."""
 
 
+def context_samples(window_samples: int) -> int:
+    """What must be heard around a frame before its token counts: a second, if the window has it.
+
+    A CTC model may say a token in any frame near its sound, and chooses one by all that comes
+    after; until then it says little, or says it elsewhere. So a token that is taken too early is
+    lost, and the word with it.
+    """
+    return min(SAMPLE_RATE, window_samples // 4)
+
+
 class CtcDecoder:
     """Turns what a CTC model says of one source into events: a start and an end for each word.
 
@@ -43,6 +53,9 @@ class CtcDecoder:
 
     _PAUSE: Final = SAMPLE_RATE
     """So much silence ends a word as a delimiter does."""
+    _LONGEST: Final = 20 * SAMPLE_RATE
+    """A word that goes on for longer is cut: where a model babbles, or never tells words apart,
+    nothing may grow without end."""
     _KEEP_LOUDNESS: Final = 120 * SAMPLE_RATE
     _SCORE: Final = 0.5
     """A word's tokens must have this score on average, unless the configuration says otherwise."""
@@ -87,22 +100,24 @@ class CtcDecoder:
         token = int(np.argmax(step.scores))
         score = float(step.scores[token])
         events: list[Event] = []
+        if self._word and step.end_sample - self._word.onset_sample > self._LONGEST:
+            events = self._end_word(truncated=True)
         if token == self._delimiter:
-            events = self._end_word()
+            events += self._end_word()
         elif token == self._last and self._word and token not in self._silent:
             self._word.offset_sample = step.offset_sample
             self._word.scores[-1] = max(self._word.scores[-1], score)
         elif token not in self._silent:
             text = self._tokens[token]
             if not self._in_words or text.startswith(_WORD_BEGINS):
-                events = self._end_word()
+                events += self._end_word()
             if self._word is None:
                 self._word = _Word(step.onset_sample, step.offset_sample)
             self._word.offset_sample = step.offset_sample
             self._word.tokens.append(text.removeprefix(_WORD_BEGINS))
             self._word.scores.append(score)
         elif self._word and step.end_sample - self._word.offset_sample >= self._PAUSE:
-            events = self._end_word()
+            events += self._end_word()
         self._last = token
         return events
 

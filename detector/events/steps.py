@@ -78,11 +78,22 @@ class FrameSteps:
     _EDGE: Final = SAMPLE_RATE // 5
     """Samples from a window's edge within which a frame counts less."""
 
-    def __init__(self, output: FramesOutput, hop_samples: int) -> None:
+    def __init__(
+        self, output: FramesOutput, hop_samples: int, context_samples: int | None = None
+    ) -> None:
+        """Set up for one source.
+
+        Args:
+            output: how frames lie in a window.
+            hop_samples: from a window to the next.
+            context_samples: what must be heard around a frame before it counts in full and becomes
+                a step, however small the hop is, for a model that is not sure of it earlier.
+        """
+        edge = self._EDGE if context_samples is None else context_samples
         self._frame = output.hop_samples
         self._offset = output.offset_samples
-        self._margin = min(self._EDGE, hop_samples)
-        self._ramp = max(1, self._EDGE // self._frame)
+        self._margin = min(edge, hop_samples) if context_samples is None else edge
+        self._ramp = max(1, edge // self._frame)
         self._origin = 0  # the sample from which frames are counted
         self._next: int | None = None  # the first frame that is not a step yet
         self._sums = np.empty((0, 0))

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detector.config import LabelSettings, ModelSettings
-from detector.events.ctc import CtcDecoder
+from detector.events.ctc import CtcDecoder, context_samples
 from detector.events.steps import FrameSteps
-from detector.records import Event, FloatArray, Scores
+from detector.records import SAMPLE_RATE, Event, FloatArray, Scores
 from detector.spec import (
     BundleSpec,
     Ctc,
@@ -118,6 +118,38 @@ def test_a_second_of_silence_ends_a_word_without_a_delimiter() -> None:
 def test_a_word_that_is_being_spoken_at_a_cut_is_truncated() -> None:
     *_, end = decode(posteriors([BLANK, A, B, B]))
     assert (end.name, end.truncated) == ("ab", True)
+
+
+def test_a_word_is_decoded_from_frames_with_a_second_around_them() -> None:
+    said = posteriors([BLANK] * 75 + [A, A, A, B, B, B, DELIMITER] + [BLANK] * 100)
+    nothing = posteriors([BLANK] * len(said))
+    spec, window, hop = bundle(), 4 * 50, 25
+    assert spec.ctc is not None
+    steps = FrameSteps(OUTPUT, hop * FRAME, context_samples(window * FRAME))
+    decoder = CtcDecoder(spec, spec.ctc, ModelSettings(bundle="x"), steps)
+    told_at = {}
+    for end in range(hop, len(said) + 1, hop):
+        # What has less than 0.6 s after it is not recognised yet.
+        sure = max(0, end - 30)
+        frames = np.concatenate((said[:sure], nothing[sure:end]))
+        scores = Scores(0, end * FRAME, hop * FRAME, 0.01, None, frames)
+        told_at.update(dict.fromkeys(words(decoder.push(scores)), end))
+    assert told_at == {"ab": 150}
+
+
+def test_the_context_of_a_frame_is_a_quarter_of_a_short_window() -> None:
+    assert context_samples(64_000) == context_samples(160_000) == SAMPLE_RATE
+    assert context_samples(16_000) == 4000
+
+
+@pytest.mark.parametrize("babble", [[A], [A, B]], ids=["one token held", "ever new tokens"])
+def test_what_never_ends_is_cut_again_and_again(babble: list[int]) -> None:
+    frames = posteriors(babble * (3000 // len(babble)))  # a minute
+    ends = [e for e in decode(frames, window=50, hop=25) if e.type == "end"]
+    assert [e.truncated for e in ends] == [True] * 3
+    assert [e.onset_sample for e in ends] == [0, 1000 * FRAME, 2000 * FRAME]
+    assert [e.offset_sample for e in ends] == [1000 * FRAME, 2000 * FRAME, 3000 * FRAME]
+    assert max(len(e.name) for e in ends) <= 1000
 
 
 def test_tokens_that_begin_a_word_need_no_delimiter() -> None:

@@ -41,7 +41,7 @@ def run(*command: str | Path) -> str:
     return done.stdout
 
 
-def replay(bundle: Path, sound: Path) -> list[dict[str, object]]:
+def replay(bundle: Path, sound: Path) -> list[dict[str, str]]:
     """The events of `sound`, with thresholds that random weights reach."""
     spec = load_bundle(str(bundle)).spec
     config = bundle.with_suffix(".toml")

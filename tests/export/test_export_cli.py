@@ -6,7 +6,9 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal, NoReturn
 
 import numpy as np
 import pytest
@@ -15,19 +17,14 @@ import soundfile
 pytest.importorskip("torch", reason="export needs torch")
 pytest.importorskip("transformers", reason="export needs transformers")
 
-import torch
 
 from detector.errors import BundleError, ConfigError
 from detector.inference.bundle import load_bundle
 from detector.records import FloatArray
 from export.checkpoint import Checkpoint, load_checkpoint
 from export.convert import (
-    Answer,
     Options,
-    Reference,
-    Wrapped,
     export_checkpoint,
-    export_module,
     lay_out,
     reference,
 )
@@ -172,15 +169,16 @@ def test_a_folder_that_holds_other_things_is_left_alone(
 
 
 def test_a_bundle_that_says_something_else_than_the_checkpoint_is_not_written(
-    checkpoint: Checkpoint, tmp_path: Path
+    checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     right = reference(checkpoint)
 
     def shifted(sounds: FloatArray) -> FloatArray:
         return right(np.roll(sounds, 4000, axis=1) + np.float32(0.3))
 
+    monkeypatch.setattr("export.convert.reference", lambda _: shifted)
     with pytest.raises(BundleError, match=r"tagger@1.* differ from the checkpoint's by 0\."):
-        export_with(checkpoint, tmp_path / "tagger", shifted)
+        export_checkpoint(checkpoint, tmp_path / "tagger", SHORT)
     assert not list(tmp_path.iterdir())
 
 
@@ -213,40 +211,45 @@ def test_a_dictated_window_cannot_be_changed(tmp_path: Path) -> None:
         lay_out(checkpoint, window_s=5.12)
 
 
-class Interrupted(torch.nn.Module):
-    def forward(self, _: torch.Tensor) -> torch.Tensor:
-        raise KeyboardInterrupt
+def interrupted(*_: object, **__: object) -> NoReturn:
+    raise KeyboardInterrupt
 
 
 def test_an_interrupt_leaves_nothing_but_the_former_bundle(
-    checkpoint: Checkpoint, former: Path
+    checkpoint: Checkpoint, former: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("export.convert.to_precision", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        export_with(checkpoint, former, reference(checkpoint), Interrupted())
+        export_checkpoint(checkpoint, former, SHORT)
     assert (former / "left over").exists()
     assert list(former.parent.iterdir()) == [former]
 
 
 def test_a_missing_parent_is_made_only_for_a_whole_bundle(
-    checkpoint: Checkpoint, tmp_path: Path
+    checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "new" / "folder" / "tagger"
-    with pytest.raises(KeyboardInterrupt):
-        export_with(checkpoint, out, reference(checkpoint), Interrupted())
+    with monkeypatch.context() as patch:
+        patch.setattr("export.convert.to_precision", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            export_checkpoint(checkpoint, out, SHORT)
     assert not list(tmp_path.iterdir())
-    export_with(checkpoint, out, reference(checkpoint))
+    export_checkpoint(checkpoint, out, SHORT)
     assert load_bundle(str(out)).spec.name == "tagger"
 
 
-def export_with(
-    checkpoint: Checkpoint, out: Path, expected: Reference, module: torch.nn.Module | None = None
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_a_smaller_bundle_says_much_the_same(
+    checkpoint: Checkpoint, tmp_path: Path, precision: Literal["fp16", "int8"]
 ) -> None:
-    """Export with something else for what the checkpoint says, or for its network."""
-    assert checkpoint.decoding is not None
-    layout = lay_out(checkpoint, SHORT.window_s, SHORT.hop_s)
-    answer = Answer("clip", checkpoint.labels, checkpoint.decoding)
-    module = module or Wrapped(checkpoint).eval()
-    export_module(module, layout, answer, checkpoint.origin, out, SHORT, expected)
+    whole = export_checkpoint(checkpoint, tmp_path / "whole", SHORT)
+    small = export_checkpoint(checkpoint, tmp_path / "small", replace(SHORT, precision=precision))
+    assert small.onnx.precision == precision
+    assert small.parity["fused_attention"] == (2 if precision == "fp16" else 0)
+    assert whole.parity["max_probability_difference"] < 1e-4
+    assert 0 < small.parity["max_probability_difference"] < 0.2
+    sizes = [(tmp_path / name / "model.onnx").stat().st_size for name in ("small", "whole")]
+    assert sizes[0] < sizes[1]
 
 
 def test_a_full_disk_is_told_and_leaves_the_former_bundle(

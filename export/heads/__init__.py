@@ -1,0 +1,1 @@
+"""New classification layers on the hidden states of encoders, fitted to recordings."""
