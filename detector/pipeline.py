@@ -139,6 +139,11 @@ def _segmenter(listener: Listener) -> Segmenter | CtcDecoder:
     if spec.outputs.frames:
         steps = FrameSteps(spec.outputs.frames, hop, context)
     if spec.ctc:
+        if settings.smoothing_windows > 1:
+            raise ConfigError(
+                f"smoothing_windows = {settings.smoothing_windows}: {spec.id} spells words, and a "
+                "median would take letters from them; leave it out"
+            )
         return CtcDecoder(spec, spec.ctc, settings, steps)
     if settings.smoothing_windows > 1:
         steps = MedianSteps(steps, settings.smoothing_windows)

@@ -46,7 +46,7 @@ from export.graph import OPSET, export_graph
 from export.parity import compare_bundle, probabilities, sounds_to_compare
 from export.precision import PARITY_LIMITS, Precision, to_precision
 
-_LARGEST = 2**31 - 2**24
+LARGEST_GRAPH = 2**31 - 2**24
 """Bytes of weights: a protobuf message ends at 2 GiB, and the graph itself needs some."""
 
 WINDOW_S = {"clip": 5.12, "frames": 4.0, "ctc": 4.0, "encoder": 5.12}
@@ -270,11 +270,11 @@ def export_checkpoint(checkpoint: Checkpoint, out: Path, options: Options) -> Bu
     layout = lay_out(checkpoint, options.window_s, options.hop_s)
     answer = Answer(checkpoint.task, checkpoint.labels, checkpoint.decoding, checkpoint.ctc)
     options = replace(options, licence=options.licence or checkpoint.licence)
-    spec = describe(options.name or _name_of(out), layout, answer, checkpoint.origin, options)
+    spec = describe(options.name or name_of(out), layout, answer, checkpoint.origin, options)
     sounds = sounds_to_compare(layout.window.samples)
     limit = PARITY_LIMITS[options.precision]
     try:
-        _check_out(out)
+        check_out(out)
         right = probabilities(_listen(reference(checkpoint), sounds), answer.activation)
         near = next(parent for parent in out.absolute().parents if parent.is_dir())
         with tempfile.TemporaryDirectory(dir=near, prefix=f".{out.name}-") as scratch:
@@ -305,10 +305,10 @@ def _listen(expected: Reference, sounds: FloatArray) -> FloatArray:
 
 def _export(module: nn.Module, layout: Layout, graph: Path, output: str) -> None:
     size = sum(t.nbytes for t in (*module.parameters(), *module.buffers()))
-    if size > _LARGEST:
+    if size > LARGEST_GRAPH:
         raise BundleError(
             f"the weights have {size / 2**30:.1f} GiB; a bundle's graph is one file, which can "
-            f"hold {_LARGEST / 2**30:.1f}"
+            f"hold {LARGEST_GRAPH / 2**30:.1f}"
         )
     example = torch.zeros(2, *layout.shape).uniform_(-1, 1)
     try:
@@ -321,12 +321,12 @@ def _export(module: nn.Module, layout: Layout, graph: Path, output: str) -> None
         ) from error
 
 
-def _name_of(out: Path) -> str:
+def name_of(out: Path) -> str:
     """The folder's name, in the letters that a bundle's name can have."""
     return re.sub(r"[^a-z0-9_-]+", "-", out.absolute().name.lower()).lstrip("-_")[:64] or "model"
 
 
-def _check_out(out: Path) -> None:
+def check_out(out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise ConfigError(f"--out {out}: is a file; a bundle is a folder")
     if out.is_dir() and any(out.iterdir()) and not (out / "bundle.json").is_file():

@@ -17,7 +17,7 @@ from detector.records import SAMPLE_RATE, AudioBlock, FloatArray
 from detector.spec import Fbank, Frontend, Input, Origin, WindowSpec
 from export.attention import attention_layers
 from export.checkpoint import Checkpoint, first_line, load_checkpoint
-from export.convert import _LARGEST, Encoder, lay_out
+from export.convert import LARGEST_GRAPH, Encoder, lay_out
 from export.graph import export_graph
 from export.heads.scenes import FrameGrid
 from export.heads.surgery import cut, find_hidden
@@ -85,10 +85,10 @@ class Base:
             return cut(onnx.load(path), "hidden")
         encoder = Encoder(self.checkpoint).eval()
         size = sum(t.nbytes for t in (*encoder.parameters(), *encoder.buffers()))
-        if size > _LARGEST:
+        if size > LARGEST_GRAPH:
             raise BundleError(
                 f"{self.hearing.origin.checkpoint}: the weights have {size / 2**30:.1f} GiB; a "
-                f"bundle's graph is one file, which can hold {_LARGEST / 2**30:.1f}"
+                f"bundle's graph is one file, which can hold {LARGEST_GRAPH / 2**30:.1f}"
             )
         part = path.with_suffix(".part")
         example = torch.zeros(2, *map(int, self.hearing.input.shape[1:])).uniform_(-1, 1)

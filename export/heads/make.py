@@ -23,7 +23,7 @@ from detector.inference.session import Session
 from detector.records import FloatArray, Window
 from detector.spec import Activation, BundleSpec, ClipOutput, FramesOutput, Onnx, Outputs
 from export.bundle import describe, write_bundle
-from export.convert import Encoder, _check_out, _name_of
+from export.convert import Encoder, check_out, name_of
 from export.graph import OPSET
 from export.heads.base import Base, Choice, HiddenStates, grid_of, open_base, run_graph
 from export.heads.examples import Composed, ComposedExamples, FrozenExamples
@@ -108,7 +108,7 @@ def make_head(where: str, data: Path, out: Path, options: Options, tell: Reporte
     Raises:
         ConfigError, AudioFileError, BundleError: naming what is wrong, and what to do.
     """
-    _check_out(out)
+    check_out(out)
     collection = read_collection(data)
     for note in collection.notes:
         tell.note(note)
@@ -193,7 +193,7 @@ class _Run:
         graph = self._base.graph(self._work.folder) if network is None else None
         hidden = run_graph(graph)[0] if graph is not None else _in_torch(network)
         form = self._form(hidden)
-        spec = self._describe(self._options.name or _name_of(out), form.steps)
+        spec = self._describe(self._options.name or name_of(out), form.steps)
         composed = self._compose(parts, form.steps)
         fit = self._fit(network, hidden, form, composed)
         if graph is None:

@@ -22,6 +22,7 @@ from detector.spec import (
 from export.bundle import describe, write_bundle
 from export.graph import export_graph
 from export.parity import Parity, compare
+from export.precision import to_precision
 from export.train.augment import FRAMES
 from export.train.data import FBANK, HELD_OUT, Row, label_slugs, read, training_rows
 from export.train.evaluate import measure, window
@@ -56,6 +57,7 @@ def release(model: Sounds, data: Path, folder: Path, work: Path, *, taught: bool
     shape = model.shape
     example = torch.zeros(2, shape.frames, shape.mel_bins)
     export_graph(model, example, graph, outputs=("clip",))
+    to_precision(graph, "fp32", layers=0)  # takes out what the exporter says of this machine
     spec = BundleSpec(
         name=folder.name,
         version=VERSION,
