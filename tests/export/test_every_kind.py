@@ -8,10 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile as sf
+import torch
+from transformers import HubertModel
 
 from detector.inference.bundle import load_bundle
 from detector.records import SAMPLE_RATE
-from tests.export.checkpoints import save
+from tests.export.checkpoints import config_of, extractor_of, save
+from tests.export.tones import tone_folders
 
 pytestmark = [pytest.mark.export, pytest.mark.slow]
 
@@ -71,6 +74,24 @@ def test_a_checkpoint_becomes_events(tmp_path: Path, sound: Path, command: str, 
     bundle = tmp_path / "made"
     run("export.cli", command, checkpoint, "--out", bundle)
     events = replay(bundle, sound)
+    check(events)
+
+
+def test_any_encoder_with_a_new_head_becomes_events(tmp_path: Path, sound: Path) -> None:
+    encoder = tmp_path / "encoder"
+    torch.manual_seed(1)
+    HubertModel(config_of("hubert")).save_pretrained(encoder)
+    extractor_of("hubert").save_pretrained(encoder)
+    sounds = tone_folders(tmp_path / "sounds", each=4)
+    bundle = tmp_path / "made"
+    run("export.cli", "head", encoder, "--data", sounds, "--out", bundle, "--epochs", "5")
+    events = replay(bundle, sound)
+    check(events)
+    assert {event["label"] for event in events} <= {"low", "middle", "high"}
+
+
+def check(events: list[dict[str, str]]) -> None:
+    """There are some, every start has its end, and they say which model they come from."""
     starts = [event["id"] for event in events if event["type"] == "start"]
     ends = [event["id"] for event in events if event["type"] == "end"]
     assert starts
