@@ -15,13 +15,16 @@ import numpy as np
 import torch
 from heads import labels_for
 
-from detector.spec import BundleSpec, ClipOutput, Input, Label, Origin, Outputs
+from detector.spec import BundleSpec, Input, Label, Origin
 from export.bundle import describe, write_bundle
 from export.graph import export_graph
-from export.train.augment import FRAMES, Composer, Sound
+from export.train.augment import FRAMES, Composer, Sound, active_frames
 from export.train.data import (
+    BEEP,
     FBANK,
-    SPEECH,
+    MONOXIDE,
+    SMOKE,
+    SPEEDS,
     Row,
     cached_power,
     label_slugs,
@@ -30,25 +33,25 @@ from export.train.data import (
 )
 from export.train.fit import Plan, Trainer
 from export.train.model import Shape, Sounds
-from export.train.release import WINDOW
+from export.train.release import OUTPUTS, WINDOW
 from export.train.teacher import CLASSES
 
 
 def train(rows: list[Row], slugs: list[str], work: Path, plan: Plan) -> Sounds:
     """Goes on from the checkpoint in `work` if there is one."""
-    untaught = np.zeros((0, CLASSES), np.float32)
-    sounds = [
-        Sound(
-            power,
-            slugs.index(row.labels[0]) if row.labels else None,
-            tuple(slugs.index(slug) for slug in row.unknown if slug in slugs),
-            untaught,
-        )
-        for row, power in zip(rows, cached_power(rows, work / "mel"), strict=True)
-    ]
+    groups: list[list[Sound]] = [[] for _ in slugs]
+    backgrounds: list[Sound] = []
+    for row, powers in zip(rows, cached_power(rows, work / "mel"), strict=True):
+        active = active_frames(powers[SPEEDS.index(1.0)])
+        labels = {slugs.index(slug): active for slug in row.labels}
+        unknown = tuple(slugs.index(slug) for slug in row.unknown if slug in slugs)
+        sound = Sound(powers, labels, active, unknown)
+        for group in [groups[label] for label in labels] or [backgrounds]:
+            group.append(sound)
     noise = np.random.default_rng(plan.seed).normal(0, 0.1, 30 * 16_000).astype(np.float32)
-    composer = Composer(sounds, power_mel(noise), len(slugs), slugs.index(SPEECH))
-    return Trainer(Shape(len(slugs)), plan, work / "checkpoint.pt").fit(composer)
+    composer = Composer(groups, backgrounds, power_mel(noise), len(slugs))
+    trainer = Trainer(Shape(len(slugs)), plan, work / "checkpoint.pt")
+    return trainer.fit(composer, torch.zeros(1, CLASSES))
 
 
 def main() -> None:
@@ -61,13 +64,14 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=900)
     options = parser.parse_args()
     left_out = labels_for(options.data, ())
-    slugs = [slug for slug in label_slugs(options.data) if slug not in left_out]
+    absent = (*left_out, SMOKE, MONOXIDE, BEEP)
+    slugs = [slug for slug in label_slugs(options.data) if slug not in absent]
     rows = [row for row in training_rows(options.data) if not {*row.labels} & {*left_out}]
     options.work.mkdir(parents=True, exist_ok=True)
     model = train(rows, slugs, options.work, Plan(steps=options.steps, warm_up=100))
     graph = options.work / "model.onnx"
     example = torch.zeros(2, FRAMES, FBANK.mel_bins)
-    export_graph(model, example, graph, outputs=("clip",))
+    export_graph(model, example, graph, outputs=("clip", "frames"))
     clips = sum(bool(row.fold) for row in rows)
     spec = BundleSpec(
         name=options.out.name,
@@ -83,7 +87,7 @@ def main() -> None:
         frontend=FBANK,
         window=WINDOW,
         input=Input(name="input", shape=("batch", FRAMES, FBANK.mel_bins)),
-        outputs=Outputs(clip=ClipOutput(name="clip", activation="sigmoid")),
+        outputs=OUTPUTS,
         decoding="multilabel",
         labels=tuple(Label(slug=slug, name=slug.replace("_", " ")) for slug in slugs),
         metrics={

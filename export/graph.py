@@ -26,8 +26,9 @@ def export_graph(
     """Write `module`, as it is in evaluation, to `path`.
 
     Args:
-        module: takes one tensor and returns one tensor for each name in `outputs`: logits, since
-            a softmax or sigmoid in the graph would hinder its optimisation.
+        module: takes one tensor and returns one tensor, or a tuple of as many as there are names
+            in `outputs`: logits, since a softmax or sigmoid in the graph would hinder its
+            optimisation.
         example: (batch, ...), batch at least 2: an axis of length 1 would be taken for a constant.
         path: the file; nothing is written beside it.
         outputs: what the graph calls its outputs; its input is called "input".

@@ -41,7 +41,7 @@ class Parity:
 def compare(
     module: nn.Module, path: Path, batches: Iterable[FloatArray], activation: Activation
 ) -> Parity:
-    """Run both on every batch (b, ...) float32 and compare the first outputs' probabilities.
+    """Run both on every batch (b, ...) float32 and compare the probabilities of every output.
 
     Raises:
         BundleError: they differ by more than TOLERANCE.
@@ -52,11 +52,12 @@ def compare(
     sizes, worst = [], 0.0
     for batch in batches:
         with torch.no_grad():
-            ours = module(torch.from_numpy(batch)).numpy()
-        theirs = session.run(None, {name: batch})[0]
-        apart = np.abs(probabilities(ours, activation) - probabilities(theirs, activation))
+            answer = module(torch.from_numpy(batch))
+        ours = answer if isinstance(answer, tuple) else (answer,)
+        for our, their in zip(ours, session.run(None, {name: batch}), strict=True):
+            apart = probabilities(our.numpy(), activation) - probabilities(their, activation)
+            worst = max(worst, float(np.abs(apart).max()))
         sizes.append(len(batch))
-        worst = max(worst, float(apart.max()))
     if not worst <= TOLERANCE:  # NaN is no parity
         raise BundleError(
             f"{path}: probabilities differ from PyTorch's by {worst:.2g}, "

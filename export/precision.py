@@ -130,7 +130,7 @@ def _front_end(model: ir.Model, border: list[str], path: Path) -> list[str]:
 
 def _halved(model: ir.Model, front_end: list[str]) -> ir.Model:
     """The model in fp16, but for its input, its outputs and the front end."""
-    with _quietly():
+    with quietly():
         half = convert_float_to_float16(
             ir.to_proto(model), keep_io_types=True, node_block_list=front_end
         )
@@ -156,7 +156,7 @@ def _cast_from(value: ir.Value | None, dtype: ir.DataType) -> ir.Value | None:
 def _quantise(path: Path, front_end: list[str]) -> None:
     model = onnx.load(path)
     model.graph.ClearField("value_info")  # it contradicts what the quantiser infers
-    with _quietly():
+    with quietly():
         quantize_dynamic(
             model,
             path,
@@ -181,7 +181,7 @@ def _check_same(before: Path, after: Path) -> None:
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """Keep what the converters have to say of their own insides from the terminal."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)

@@ -2,16 +2,19 @@
 
 Energies of independent sounds add (their cross terms vanish in expectation), so sounds, rooms,
 rates and microphones are mixed here at a fraction of what they would cost as samples. Nothing
-moves a sound along the frequency axis: that would make it another sound.
+moves a sound along the frequency axis: that would make it another sound. (A recording played
+faster or slower is another thing of the same kind; `data.cached_power` computes it from samples.)
 """
 
-from dataclasses import dataclass
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detector.records import FloatArray
-from export.train.data import FBANK
+from export.train.data import FBANK, SPEEDS
 
 FRAMES = 512
 """Rows of the input."""
@@ -19,27 +22,39 @@ HEARD = 510
 """Whole frames in the detector's window; the other rows are padding."""
 VISIBLE = 70
 """Frames of active sound, 0.7 s, from which on a window carries the label."""
+TOKEN = 8
+"""Rows of the input that become a token."""
+FRAME = 4
+"""Rows of the input that become a frame of the answer."""
+NO_LESSON = -1
+PAUSE = 30
+"""Frames, 0.3 s: a sound that pauses for less is still heard."""
+UNHEARD = 4.0
+"""A teacher's word on a sound is asked for while what is mixed in is this much fainter (6 dB)."""
 
 Generator = np.random.Generator
+Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class Sound:
     """A recording that may be placed in a window."""
 
-    power: FloatArray
-    """(t, mel_bins), energies."""
-    target: int | None
-    """Which label; None for a background."""
-    unknown: tuple[int, ...]
+    powers: tuple[FloatArray, ...]
+    """(t, mel_bins) each, energies: the recording at each of `speeds`."""
+    labels: Mapping[int, Mask]
+    """For each label that is heard, in which of the t frames at speed 1; none for a background."""
+    active: Mask
+    """(t,) where anything but a pause is heard, at speed 1."""
+    unknown: tuple[int, ...] = ()
     """Labels that it may hold as well."""
-    taught: FloatArray
-    """(windows, classes): the teacher's scores, one window every 50 frames; or (0, 0)."""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "active", active_frames(self.power))
-
-    active: NDArray[np.bool_] = None  # type: ignore[assignment]
+    lesson: int = NO_LESSON
+    """Which row of the teacher's answers is of its first window; they are 50 frames apart."""
+    lessons: int = 0
+    """How many rows are of this recording."""
+    visible: int = VISIBLE
+    """Active frames from which on its labels are recognised."""
+    speeds: tuple[float, ...] = SPEEDS
 
 
 @dataclass(frozen=True)
@@ -54,12 +69,13 @@ class Example:
     """(labels,) 0..1."""
     known: FloatArray
     """(labels,) 0 where nothing is known of the label, else 1."""
-    taught: FloatArray
-    """(classes,) the teacher's scores."""
-    taught_known: float
+    frames: FloatArray
+    """(FRAMES / FRAME, labels) 0..1."""
+    lesson: NDArray[np.intp]
+    """(FRAMES / TOKEN,): which row of the teacher's answers is of this token, or NO_LESSON."""
 
 
-def active_frames(power: FloatArray) -> NDArray[np.bool_]:
+def active_frames(power: FloatArray) -> Mask:
     """(t,) where the recording's own sound is heard, rather than a pause or its background.
 
     That is within 30 dB of the peak and, where the quietest frames are well below it, 6 dB above
@@ -70,12 +86,22 @@ def active_frames(power: FloatArray) -> NDArray[np.bool_]:
     return np.asarray(energy > max(peak * 1e-3, min(floor * 4, peak * 0.1)))
 
 
+def without_pauses(active: Mask, longest: int) -> Mask:
+    """The same, with pauses of at most `longest` frames between two active ones filled."""
+    filled = active.copy()
+    on = np.flatnonzero(active)
+    for before, after in itertools.pairwise(on):
+        if after - before - 1 <= longest:
+            filled[before:after] = True
+    return filled
+
+
 def place(
-    rng: Generator, active: NDArray[np.bool_], heard: int, *, whole: bool
+    rng: Generator, active: Mask, heard: int, *, whole: bool, visible: int = VISIBLE
 ) -> tuple[int, slice]:
     """Where in `heard` rows a sound of len(active) frames stands.
 
-    Any place will do at which VISIBLE active frames (or 7 of 10, if it has fewer) are seen.
+    Any place will do at which `visible` active frames (or 7 of 10, if it has fewer) are seen.
 
     Returns:
         The row of its first frame, negative if it began before the window, and the frames seen.
@@ -84,7 +110,7 @@ def place(
     offsets = np.arange(1 - length, heard)
     first, stop = np.maximum(0, -offsets), np.minimum(length, heard - offsets)
     total = np.concatenate(([0], np.cumsum(active)))
-    fits = total[stop] - total[first] >= min(VISIBLE, np.ceil(0.7 * total[-1]))
+    fits = total[stop] - total[first] >= min(visible, np.ceil(0.7 * total[-1]))
     if whole and length <= heard:
         fits &= (offsets >= 0) & (offsets + length <= heard)
     if not fits.any():  # fewer rows are heard than must be seen: show where it is densest
@@ -108,18 +134,42 @@ def equaliser(rng: Generator, bins: int, spread_db: float) -> FloatArray:
     return np.asarray(10 ** (curve / 10), np.float32)
 
 
-def stretch(rng: Generator, power: FloatArray, active: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """Indices of the frames that make the sound up to a fifth slower or faster."""
-    rate = np.exp(rng.uniform(-0.2, 0.2))
-    if not active.any():
-        rate = 1.0
-    return np.asarray(np.arange(int(len(power) / rate)) * rate, np.intp)
+def band(rng: Generator, bins: int) -> FloatArray:
+    """(bins,) what a recorder of a lower rate, or a telephone, lets through."""
+    response = np.ones(bins, np.float32)
+    top = int(rng.integers(bins * 5 // 8, bins * 15 // 16))
+    response[top:] = decibels(-rng.uniform(30, 80))
+    if rng.random() < 0.4:
+        low = int(rng.integers(1, bins * 3 // 10))
+        response[:low] *= decibels(-rng.uniform(10, 50))
+    return response
+
+
+def compress(rng: Generator, power: FloatArray) -> FloatArray:
+    """Level out: loud frames become quieter and quiet ones louder, as recorders do."""
+    energy = power.sum(axis=1, keepdims=True)
+    loudest = max(float(energy.max()), 1e-12)
+    gain = (np.maximum(energy, loudest * 1e-4) / loudest) ** -rng.uniform(0.2, 0.7)
+    return np.asarray(power * gain, np.float32)
+
+
+def encode(rng: Generator, power: FloatArray) -> FloatArray:
+    """Leave out what a lossy codec would: what is faint beside the loudest of its frame."""
+    loudest = power.max(axis=1, keepdims=True)
+    kept = power > loudest * decibels(-rng.uniform(18, 35))
+    return np.asarray(np.where(kept, power, power * decibels(-rng.uniform(10, 40))), np.float32)
+
+
+def stretch(rng: Generator, length: int, *, steady: bool) -> NDArray[np.intp]:
+    """Indices of the frames that make a sound of `length` frames up to a fifth slower or faster."""
+    rate = 1.0 if steady else np.exp(rng.uniform(-0.2, 0.2))
+    return np.asarray(np.arange(int(length / rate)) * rate, np.intp)
 
 
 def reverberate(rng: Generator, power: FloatArray) -> FloatArray:
     """Energy that dies away by 60 dB in 0.2 to 1.2 s."""
     decay = 10 ** (-6 / (100 * rng.uniform(0.2, 1.2)))
-    tail = power * rng.uniform(0.05, 0.5) * (1 - decay)
+    tail = power * rng.uniform(0.05, 0.9) * (1 - decay)
     for shift in (1, 2, 4, 8, 16, 32, 64):  # doubles the length of the response each time
         tail[shift:] += tail[:-shift] * decay**shift
     return power + tail
@@ -128,48 +178,65 @@ def reverberate(rng: Generator, power: FloatArray) -> FloatArray:
 class Composer:
     """Makes examples; the same generator makes the same example."""
 
-    def __init__(self, sounds: list[Sound], noise: FloatArray, labels: int, speech: int) -> None:
-        """Take the sounds to place, and `noise` (t, mel_bins): energies of white noise."""
-        self._sounds = sounds
+    def __init__(
+        self, groups: list[list[Sound]], backgrounds: list[Sound], noise: FloatArray, labels: int
+    ) -> None:
+        """Take what there is to place.
+
+        Args:
+            groups: sounds of one kind each; one kind is drawn as often as another.
+            backgrounds: what may stand under everything.
+            noise: (t, mel_bins) energies of white noise.
+            labels: how many there are.
+        """
+        self._groups, self._backgrounds, self._labels = groups, backgrounds, labels
         self._noise = noise / np.maximum(noise.mean(axis=0), 1e-12)  # one bin holds no line
-        self._labels, self._classes = labels, max(s.taught.shape[1] for s in sounds)
-        by_label = [[s for s in sounds if s.target == label] for label in range(labels)]
-        self._backgrounds = [s for s in sounds if s.target is None]
-        # Speech varies more than any category: it is drawn three times as often.
-        self._draw = [*by_label, by_label[speech], by_label[speech]]
 
     def compose(self, rng: Generator) -> Example:
         """One window: a sound, two, or none, before a background, in a room, at some level."""
         heard, whole = self._extent(rng)
-        out = _Canvas(heard, self._labels, self._classes)
+        out = _Canvas(heard, self._labels)
         kind = rng.random()
-        if kind < 0.15:
+        if kind < 0.14:
             self._nothing(rng, out)
         else:
             out.add(rng, self._sound(rng), level=None, share=1.0, whole=whole)
-            if kind < 0.72:
+            if kind < 0.6:
                 self._second(rng, out, whole=whole)
-            if rng.random() < 0.4:
+            if rng.random() < 0.45:
                 self._background(rng, out, out.level * decibels(-rng.uniform(0, 30)))
             if rng.random() < 0.5:
                 self._hiss(rng, out, out.level * decibels(-rng.uniform(5, 45)))
-        power = reverberate(rng, out.power) if rng.random() < 0.15 else out.power
+        power = self._record(rng, out.power)
         power[heard:] = 0
-        power *= equaliser(rng, power.shape[1], 2) * decibels(rng.uniform(-30, 8))
-        return Example(power, heard, out.target, out.known, out.taught, out.taught_known)
+        return Example(power, heard, out.target, out.known, out.frame_targets(), out.lesson)
+
+    def _record(self, rng: Generator, power: FloatArray) -> FloatArray:
+        """The room, the microphone and what is done to its signal."""
+        if rng.random() < 0.25:
+            power = reverberate(rng, power)
+        response = equaliser(rng, power.shape[1], 2)
+        if rng.random() < 0.15:
+            response = response * band(rng, power.shape[1])
+        power = power * (response * decibels(rng.uniform(-36, 8)))
+        if rng.random() < 0.12:
+            power = compress(rng, power)
+        if rng.random() < 0.1:
+            power = encode(rng, power)
+        return power
 
     def _extent(self, rng: Generator) -> tuple[int, bool]:
         """How many rows are heard, and whether a sound that fits is heard whole."""
         kind = rng.random()
-        if kind < 0.2:
+        if kind < 0.25:
             return 498, True  # a clip of five seconds
-        if kind < 0.35:
+        if kind < 0.38:
             return int(rng.integers(50, HEARD)), False  # a stream that has just begun
         return HEARD, kind < 0.55
 
     def _sound(self, rng: Generator) -> Sound:
-        label = self._draw[rng.integers(len(self._draw))]
-        return label[rng.integers(len(label))]
+        group = self._groups[rng.integers(len(self._groups))]
+        return group[rng.integers(len(group))]
 
     def _second(self, rng: Generator, out: "_Canvas", *, whole: bool) -> None:
         """Another sound, up to 12 dB below or above the first; the fainter counts less."""
@@ -202,57 +269,114 @@ class Composer:
         if rng.random() < 0.3:
             lines = rng.integers(noise.shape[1], size=rng.integers(1, 7))
             noise[:, lines] += noise.max() * decibels(rng.uniform(-10, 20))
+        if rng.random() < 0.3:  # gusts, or somebody passing
+            swell = np.cumsum(rng.normal(0, 0.6, len(noise)))
+            noise *= 10 ** (0.1 * (swell - swell.max()))[:, None]
         out.power[: out.heard] += noise * (level / max(noise.sum(axis=1).mean(), 1e-12))
 
 
+@dataclass
 class _Canvas:
     """A window in the making."""
 
-    def __init__(self, heard: int, labels: int, classes: int) -> None:
-        self.heard = heard
+    heard: int
+    labels: int
+    level: float = 1.0
+    """Mean energy of an active frame of the first sound."""
+    power: FloatArray = field(init=False)
+    target: FloatArray = field(init=False)
+    known: FloatArray = field(init=False)
+    frames: FloatArray = field(init=False)
+    """(FRAMES, labels): which labels are heard in each row."""
+    lesson: NDArray[np.intp] = field(init=False)
+    _loud: FloatArray = field(init=False)
+    """(tokens,): energy of the loudest sound in each token, of all but steady noise."""
+
+    def __post_init__(self) -> None:
         self.power = np.zeros((FRAMES, FBANK.mel_bins), np.float32)
-        self.target, self.known = np.zeros(labels, np.float32), np.ones(labels, np.float32)
-        self.taught, self.taught_known = np.zeros(classes, np.float32), 0.0
-        self.level = 1.0
-        """Mean energy of an active frame of the first sound."""
+        self.target, self.known = (
+            np.zeros(self.labels, np.float32),
+            np.ones(self.labels, np.float32),
+        )
+        self.frames = np.zeros((FRAMES, self.labels), np.float32)
+        self.lesson = np.full(FRAMES // TOKEN, NO_LESSON, np.intp)
+        self._loud = np.zeros(FRAMES // TOKEN, np.float32)
 
     def add(
         self, rng: Generator, sound: Sound, level: float | None, share: float, *, whole: bool
     ) -> None:
         """Place a sound; `level` None leaves it as loud as it is."""
-        frames = stretch(rng, sound.power, sound.active)
-        row, seen = place(rng, sound.active[frames], self.heard, whole=whole)
-        frames = frames[seen]
-        power, active = sound.power[frames], sound.active[frames]
-        power = power * equaliser(rng, power.shape[1], 3)
+        pick = int(rng.integers(len(sound.speeds)))
+        speed, power = sound.speeds[pick], sound.powers[pick]
+        steady = len(sound.speeds) == 1  # a rhythm that is a standard stays as it is
+        frames = stretch(rng, len(power), steady=steady or not sound.active.any())
+        # The same moment in the recording as it was made.
+        original = np.minimum((frames * speed).astype(np.intp), len(sound.active) - 1)
+        row, seen = place(
+            rng, sound.active[original], self.heard, whole=whole, visible=sound.visible
+        )
+        frames, original = frames[seen], original[seen]
+        power = power[frames]
+        active = sound.active[original]
+        if not steady:
+            power = power * equaliser(rng, power.shape[1], 3)
         loud = float(power[active].sum(axis=1).mean()) if active.any() else 1.0
-        row = max(0, row)
-        self.power[row : row + len(frames)] += power * ((level or loud) / max(loud, 1e-12))
+        rows = slice(max(0, row), max(0, row) + len(frames))
+        self.power[rows] += power * ((level or loud) / max(loud, 1e-12))
         if level is None:
             self.level = loud
-        self._tell(sound, frames, share)
-        if sound.target is not None:
-            self.target[sound.target] = max(self.target[sound.target], share)
-            self.known[sound.target] = 1
+        enough = active.sum() >= min(sound.visible, np.ceil(0.7 * sound.active.sum()))
+        for label, mask in sound.labels.items():
+            if mask[original].any():
+                self.target[label] = max(self.target[label], share)
+                self.known[label] = float(enough)
+                np.maximum(
+                    self.frames[rows, label], share * mask[original], out=self.frames[rows, label]
+                )
+        self._leave_unsaid(sound)
+        self._learn(sound, rows, original, level or loud)
 
     def add_steady(self, rng: Generator, sound: Sound, level: float | None) -> None:
         """A stretch of a background under everything."""
-        frames = (rng.integers(len(sound.power)) + np.arange(self.heard)) % len(sound.power)
-        power = sound.power[frames] * equaliser(rng, FBANK.mel_bins, 3)
+        pick = int(rng.integers(len(sound.speeds)))
+        whole = sound.powers[pick]
+        frames = (rng.integers(len(whole)) + np.arange(self.heard)) % len(whole)
+        power = whole[frames] * equaliser(rng, FBANK.mel_bins, 3)
         loud = float(power.sum(axis=1).mean())
         self.power[: self.heard] += power * ((level or loud) / max(loud, 1e-12))
-        self._tell(sound, frames, 1.0)
+        self._leave_unsaid(sound)
+        if level is None:
+            original = (frames * sound.speeds[pick]).astype(np.intp)
+            self._learn(sound, slice(0, self.heard), original, loud)
 
     def fade(self, share: float) -> None:
         """The sounds placed so far are fainter than the next."""
         self.target *= share
-        self.taught *= share
+        self.frames *= share
 
-    def _tell(self, sound: Sound, frames: NDArray[np.intp], share: float) -> None:
+    def frame_targets(self) -> FloatArray:
+        """(FRAMES / FRAME, labels): the share of each frame's rows in which a label is heard."""
+        rows = self.frames.reshape(FRAMES // FRAME, FRAME, -1)
+        return np.asarray(rows.mean(axis=1), np.float32)
+
+    def _leave_unsaid(self, sound: Sound) -> None:
         for label in sound.unknown:
             if not self.target[label]:
                 self.known[label] = 0
-        if len(sound.taught):
-            windows = np.unique(np.clip((frames - 48) // 50, 0, len(sound.taught) - 1))
-            np.maximum(self.taught, sound.taught[windows].max(axis=0) * share, out=self.taught)
-            self.taught_known = 1.0
+
+    def _learn(self, sound: Sound, rows: slice, original: NDArray[np.intp], loud: float) -> None:
+        """What the teacher said of the recording is asked of the tokens in which it prevails."""
+        tokens = np.arange(-(-rows.start // TOKEN), rows.stop // TOKEN)
+        if not len(tokens):
+            return
+        others = self._loud[tokens]
+        prevails = loud > others * UNHEARD
+        unclear = ~prevails & (loud * UNHEARD > others)
+        if sound.lessons:
+            middle = np.minimum(tokens * TOKEN + TOKEN // 2 - rows.start, len(original) - 1)
+            which = np.clip((original[middle] - 48 + 25) // 50, 0, sound.lessons - 1)
+            self.lesson[tokens[prevails]] = sound.lesson + which[prevails]
+        else:
+            unclear |= prevails
+        self.lesson[tokens[unclear]] = NO_LESSON
+        self._loud[tokens] = np.maximum(others, loud)

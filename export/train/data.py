@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+import soxr
 
 from detector.errors import AudioFileError
 from detector.features.fbank import LogMel
@@ -19,6 +20,9 @@ HELD_OUT = 5
 """The fold of ESC-50 that trains nothing, selects nothing and tunes nothing."""
 FREE = "CC0/CC-BY"
 SPEECH = "speech"
+SMOKE, MONOXIDE, BEEP = "smoke_alarm", "co_alarm", "beep"
+SPEEDS = (0.84, 0.92, 1.0, 1.09, 1.19)
+"""How fast each recording is heard in training; pitch follows, as of a smaller or larger thing."""
 
 MAY_HOLD: dict[str, tuple[str, ...]] = {
     "boat": ("engine", "sea_waves", "wind", "helicopter", "airplane", "train", "water_drops"),
@@ -89,10 +93,10 @@ def backgrounds(data: Path) -> list[Row]:
 
 
 def label_slugs(data: Path) -> tuple[str, ...]:
-    """The categories of ESC-50 in the order of their targets, then speech."""
+    """The categories of ESC-50 in the order of their targets, then speech, alarms and beeps."""
     table = _table(data / "esc50" / "esc50.csv")
     categories = {int(row["target"]): row["category"] for row in table}
-    return (*(categories[target] for target in sorted(categories)), SPEECH)
+    return (*(categories[target] for target in sorted(categories)), SPEECH, SMOKE, MONOXIDE, BEEP)
 
 
 def training_rows(data: Path) -> list[Row]:
@@ -136,18 +140,27 @@ def power_mel(samples: FloatArray) -> FloatArray:
     return np.maximum(power, 0).astype(np.float32)
 
 
-def cached_power(rows: Iterable[Row], cache: Path) -> Iterator[FloatArray]:
-    """The mel energies of each row, from the folder `cache` where they are there already."""
+def cached_power(rows: Iterable[Row], cache: Path) -> Iterator[tuple[FloatArray, ...]]:
+    """The mel energies of each row at each of SPEEDS, from the folder `cache` if they are there."""
     cache.mkdir(parents=True, exist_ok=True)
     for row in rows:
-        key = hashlib.sha256(f"{FBANK.model_dump_json()} {row.path.name}".encode()).hexdigest()
-        file = cache / f"{key[:24]}.npy"
+        key = f"{FBANK.model_dump_json()} {SPEEDS} {row.path.name}"
+        file = cache / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.npz"
         if not file.exists():
-            part = file.with_suffix(".part.npy")
-            np.save(part, power_mel(read(row.path)))
+            samples = read(row.path)
+            part = file.with_suffix(".part.npz")
+            np.savez(part, *(power_mel(at_speed(samples, speed)) for speed in SPEEDS))
             part.rename(file)
-        power: FloatArray = np.load(file)
-        yield power
+        with np.load(file) as powers:
+            yield tuple(powers[f"arr_{i}"] for i in range(len(SPEEDS)))
+
+
+def at_speed(samples: FloatArray, speed: float) -> FloatArray:
+    """The recording played `speed` times as fast."""
+    if speed == 1:
+        return samples
+    played: FloatArray = soxr.resample(samples, SAMPLE_RATE * speed, SAMPLE_RATE)
+    return played
 
 
 def _table(path: Path) -> list[dict[str, str]]:

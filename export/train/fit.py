@@ -13,23 +13,27 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from export.train.augment import Composer, Example
+from export.train.augment import FRAME, NO_LESSON, Composer, Example
 from export.train.data import FBANK
-from export.train.model import Pool, Shape, Sounds
+from export.train.model import RARE, Shape, Sounds
 from export.train.teacher import CLASSES
+
+ALL_KNOWN = torch.ones(1)
 
 
 @dataclass(frozen=True)
 class Plan:
     """The numbers of the recipe."""
 
-    steps: int = 4100
+    steps: int = 8000
     batch: int = 64
     peak_rate: float = 1e-3
     warm_up: int = 200
     decay: float = 0.45
     """The share of the steps in which the rate falls to zero in a line."""
     weight_decay: float = 0.05
+    frames: float = 0.7
+    """Weight of the loss of the frames."""
     teacher: float = 0.25
     """Weight of the teacher's loss."""
     average: float = 0.998
@@ -53,8 +57,7 @@ class Batch:
         self.input = power.log_().sub_(FBANK.mean).div_(2 * FBANK.std)
         self.heard = torch.tensor([example.heard for example in examples])
         self.target, self.known = stack("target"), stack("known")
-        self.taught = stack("taught")
-        self.taught_known = torch.tensor([example.taught_known for example in examples])
+        self.frames, self.lesson = stack("frames"), stack("lesson")
 
     def mask(self, rng: np.random.Generator) -> None:
         """Hide bands of frequency and stretches of time (SpecAugment) behind the mean; then pad."""
@@ -77,7 +80,8 @@ class Trainer:
         torch.manual_seed(plan.seed)
         self.plan, self.checkpoint, self.step = plan, checkpoint, 0
         self.model = Sounds(shape)
-        self.taught = Pool(shape.width, CLASSES)
+        self.taught = nn.Linear(shape.width, CLASSES)
+        nn.init.constant_(self.taught.bias, RARE)
         self.average = copy.deepcopy(self.model).eval().requires_grad_(requires_grad=False)
         modules = nn.ModuleList([self.model, self.taught])
         groups: list[dict[str, Any]] = [
@@ -88,20 +92,25 @@ class Trainer:
         if checkpoint.exists():
             self._load(torch.load(checkpoint, weights_only=True))
 
-    def fit(self, composer: Composer) -> Sounds:
-        """Train to the plan's last step; return the averaged network."""
+    def fit(self, composer: Composer, answers: Tensor) -> Sounds:
+        """Train to the plan's last step; return the averaged network.
+
+        Args:
+            composer: makes the examples.
+            answers: (windows, classes) 0..1, what the teacher says of each.
+        """
         self.model.train()
-        began, losses = time.monotonic(), [0.0, 0.0]
+        began, losses = time.monotonic(), [0.0, 0.0, 0.0]
         for batch in self._batches(composer):
             losses = [
                 0.98 * old + 0.02 * new
-                for old, new in zip(losses, self._update(batch), strict=True)
+                for old, new in zip(losses, self._update(batch, answers), strict=True)
             ]
             if self.step % self.plan.save_every == 0 or self.step == self.plan.steps:
                 self.save()
                 print(
                     f"step {self.step} rate {self.plan.rate(self.step):.2e} "
-                    f"labels {losses[0]:.3f} teacher {losses[1]:.3f} "
+                    f"labels {losses[0]:.3f} frames {losses[1]:.3f} teacher {losses[2]:.3f} "
                     f"{time.monotonic() - began:.0f} s",
                     flush=True,
                 )
@@ -144,25 +153,32 @@ class Trainer:
                 coming = pool.submit(make, self.step + 1)
                 yield batch
 
-    def _update(self, batch: Batch) -> list[float]:
+    def _update(self, batch: Batch, answers: Tensor) -> list[float]:
         for group in self.optimiser.param_groups:
             group["lr"] = self.plan.rate(self.step)
         with torch.autocast("cpu", torch.bfloat16):
             tokens = self.model.tokens(batch.input)
-            logits, taught = self.model.head(tokens), self.taught(tokens)
-        loss = _cross_entropy(logits, batch.target, batch.known)
-        lesson = _cross_entropy(taught, batch.taught, batch.taught_known[:, None])
-        (loss + self.plan.teacher * lesson).backward()  # type: ignore[no-untyped-call]
+            clip, frames = self.model.heads(tokens)
+            learnt = batch.lesson != NO_LESSON
+            taught = self.taught(tokens[learnt])
+        losses = [
+            _cross_entropy(clip, batch.target, batch.known).mean(),
+            _frames_loss(frames, batch),
+            _cross_entropy(taught, answers[batch.lesson[learnt]], ALL_KNOWN).sum() / learnt.numel(),
+        ]
+        weights = (1.0, self.plan.frames, self.plan.teacher)
+        parts = [weight * loss for weight, loss in zip(weights, losses, strict=True)]
+        torch.stack(parts).sum().backward()  # type: ignore[no-untyped-call]
         parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
         nn.utils.clip_grad_norm_(parameters, 5.0)
         self.optimiser.step()
         self.optimiser.zero_grad()
         self.step += 1
         self._follow()
-        value, lesson_value = float(loss.detach()), float(lesson.detach())
-        if not math.isfinite(value):
-            raise FloatingPointError(f"the loss at step {self.step} is {value}")
-        return [value, lesson_value]
+        values = [float(part.detach()) for part in losses]
+        if not math.isfinite(sum(values)):
+            raise FloatingPointError(f"the losses at step {self.step} are {values}")
+        return values
 
     @torch.no_grad()
     def _follow(self) -> None:
@@ -178,6 +194,13 @@ class Trainer:
 
 
 def _cross_entropy(logits: Tensor, target: Tensor, known: Tensor) -> Tensor:
-    """Binary cross-entropy, summed over what is known and averaged over the batch."""
+    """Binary cross-entropy, summed over the labels of which something is known."""
     each = nn.functional.binary_cross_entropy_with_logits(logits.float(), target, reduction="none")
-    return (each * known).sum(dim=1).mean()
+    return (each * known).sum(dim=-1)
+
+
+def _frames_loss(logits: Tensor, batch: Batch) -> Tensor:
+    """Its mean over the frames that are heard."""
+    each = _cross_entropy(logits, batch.frames, batch.known[:, None])
+    heard = torch.arange(each.shape[1]) < (batch.heard[:, None] // FRAME)
+    return (each * heard).sum() / heard.sum()

@@ -1,9 +1,29 @@
 """The network: convolutions that halve time and frequency, then attention over what is left."""
 
 from dataclasses import dataclass
+from math import prod
 
 import torch
 from torch import Tensor, nn
+
+HALVES = 2
+"""Frames that a token answers for."""
+RARE = -4.0
+"""Logits begin here: most labels are absent from most windows."""
+
+Convolution = tuple[int, int, tuple[int, int]]
+"""Channels, size, and stride in time and frequency."""
+
+STEM: tuple[Convolution, ...] = (
+    (16, 5, (2, 2)),
+    (32, 3, (2, 2)),
+    (32, 3, (1, 1)),
+    (64, 3, (2, 2)),
+    (64, 3, (1, 1)),
+    (128, 3, (1, 2)),
+    (128, 3, (1, 1)),
+    (192, 3, (1, 2)),
+)
 
 
 @dataclass(frozen=True)
@@ -13,37 +33,42 @@ class Shape:
     labels: int
     frames: int = 512
     mel_bins: int = 128
-    channels: tuple[int, int, int, int] = (24, 48, 96, 144)
+    stem: tuple[Convolution, ...] = STEM
     width: int = 192
-    layers: int = 4
+    layers: int = 2
     heads: int = 4
     skip: float = 0.1
     """How often training leaves out a layer for an example (stochastic depth)."""
+    drop: float = 0.1
+    """How often training leaves out a value before the heads."""
 
 
 class Sounds(nn.Module):
-    """An audio spectrogram transformer with a convolutional stem.
+    """An audio spectrogram transformer with a convolutional stem, and two heads.
 
     The stem turns (frames, mel_bins) into frames / 8 tokens of 80 ms; a pre-norm transformer
-    relates them; each label then attends to the tokens in which it is heard, so that a sound that
-    fills a second of the window counts as much as one that fills it.
+    relates them. For the window, each label attends to the tokens in which it is heard, so that a
+    sound that fills a second of it counts as much as one that fills it. For the moments, each
+    token says which labels are heard in either of its halves, of 40 ms.
     """
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.shape = shape
-        one, two, three, four = shape.channels
+        inputs = (1, *(outputs for outputs, _, _ in shape.stem))
         self.stem = nn.Sequential(
-            _convolution(1, one, 5, (2, 2)),
-            _convolution(one, two, 3, (2, 2)),
-            _convolution(two, three, 3, (2, 2)),
-            _convolution(three, four, 3, (1, 2)),
+            *(_convolution(into, *layer) for into, layer in zip(inputs, shape.stem, strict=False))
         )
-        self.project = nn.Linear(four * shape.mel_bins // 16, shape.width)
-        self.position = nn.Parameter(torch.zeros(1, shape.frames // 8, shape.width))
+        bands = shape.mel_bins // prod(stride[1] for _, _, stride in shape.stem)
+        tokens = shape.frames // prod(stride[0] for _, _, stride in shape.stem)
+        self.project = nn.Linear(inputs[-1] * bands, shape.width)
+        self.position = nn.Parameter(torch.zeros(1, tokens, shape.width))
         self.layers = nn.ModuleList(_Layer(shape) for _ in range(shape.layers))
         self.norm = nn.LayerNorm(shape.width)
+        self.drop = nn.Dropout(shape.drop)
         self.head = Pool(shape.width, shape.labels)
+        self.frames = nn.Linear(shape.width, HALVES * shape.labels)
+        nn.init.constant_(self.frames.bias, RARE)
         nn.init.trunc_normal_(self.position, std=0.02)
 
     def tokens(self, x: Tensor) -> Tensor:
@@ -55,10 +80,14 @@ class Sounds(nn.Module):
         normed: Tensor = self.norm(x)
         return normed
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(batch, frames, mel_bins) normalised log-mel to (batch, labels) logits."""
-        logits: Tensor = self.head(self.tokens(x))
-        return logits
+    def heads(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """(batch, tokens, width) to logits: (batch, labels) and (batch, 2 * tokens, labels)."""
+        tokens = self.drop(tokens)
+        return self.head(tokens), self.frames(tokens).unflatten(2, (HALVES, -1)).flatten(1, 2)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(batch, frames, mel_bins) normalised log-mel to the logits of clip and frames."""
+        return self.heads(self.tokens(x))
 
 
 class Pool(nn.Module):
@@ -68,7 +97,7 @@ class Pool(nn.Module):
         super().__init__()
         self.attend = nn.Linear(width, labels)
         self.classify = nn.Linear(width, labels)
-        nn.init.constant_(self.classify.bias, -4.0)  # most labels are absent from most windows
+        nn.init.constant_(self.classify.bias, RARE)
 
     def forward(self, tokens: Tensor) -> Tensor:
         weights: Tensor = self.attend(tokens).softmax(dim=1)

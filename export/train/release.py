@@ -13,6 +13,7 @@ from detector.records import SAMPLE_RATE, FloatArray
 from detector.spec import (
     BundleSpec,
     ClipOutput,
+    FramesOutput,
     Input,
     Label,
     Origin,
@@ -23,13 +24,24 @@ from export.bundle import describe, write_bundle
 from export.graph import export_graph
 from export.parity import Parity, compare
 from export.precision import to_precision
-from export.train.augment import FRAMES
+from export.train.augment import FRAME, FRAMES
 from export.train.data import FBANK, HELD_OUT, Row, label_slugs, read, training_rows
 from export.train.evaluate import measure, window
 from export.train.model import Sounds
 
-VERSION = "1"
+VERSION = "2"
 WINDOW = WindowSpec(samples=81_920, hop_samples=8_000)
+_SHIFT = FBANK.shift_samples
+OUTPUTS = Outputs(
+    clip=ClipOutput(name="clip", activation="sigmoid"),
+    frames=FramesOutput(
+        name="frames",
+        activation="sigmoid",
+        hop_samples=FRAME * _SHIFT,
+        # The middle of a frame of the answer is the middle of its rows, which overlap.
+        offset_samples=(FBANK.frame_samples - _SHIFT) // 2,
+    ),
+)
 THRESHOLDS = (0.7, 0.4)
 """Onset and offset of every label but those below."""
 STRICTER = {"rain": (0.9, 0.6)}
@@ -41,8 +53,8 @@ ATTRIBUTION = (
     "Environmental Sound Classification, ACM Multimedia 2015, doi 10.1145/2733373.2806390), of "
     "which only those under CC0 or CC-BY on Freesound were used; on utterances of the Mycroft "
     "Precise community data (public domain) and of Picovoice's wake-word benchmark (Apache-2.0); "
-    "and on backgrounds of Google's Speech Commands (CC BY 4.0) and Freesound. Each recording is "
-    "listed in ATTRIBUTION.csv."
+    "on backgrounds of Google's Speech Commands (CC BY 4.0) and Freesound; and on synthesised "
+    "alarms. Each recording is listed in ATTRIBUTION.csv."
 )
 TAUGHT = (
     " YAMNet (Google, Apache-2.0) taught: its scores of the training recordings were soft targets "
@@ -56,7 +68,7 @@ def release(model: Sounds, data: Path, folder: Path, work: Path, *, taught: bool
     graph = work / "model.onnx"
     shape = model.shape
     example = torch.zeros(2, shape.frames, shape.mel_bins)
-    export_graph(model, example, graph, outputs=("clip",))
+    export_graph(model, example, graph, outputs=("clip", "frames"))
     to_precision(graph, "fp32", layers=0)  # takes out what the exporter says of this machine
     spec = BundleSpec(
         name=folder.name,
@@ -72,7 +84,7 @@ def release(model: Sounds, data: Path, folder: Path, work: Path, *, taught: bool
         frontend=FBANK,
         window=WINDOW,
         input=Input(name="input", shape=("batch", FRAMES, FBANK.mel_bins)),
-        outputs=Outputs(clip=ClipOutput(name="clip", activation="sigmoid")),
+        outputs=OUTPUTS,
         decoding="multilabel",
         labels=tuple(_label(slug) for slug in slugs),
         metrics=_metrics(graph, data, slugs),

@@ -45,7 +45,8 @@ def test_half_of_the_speech_and_the_backgrounds_is_kept_for_false_alarms() -> No
         assert [row.path in trains for row in rows] == [i % 2 == 0 for i in range(len(rows))]
 
 
-def test_labels_are_those_of_esc50_in_order_and_speech() -> None:
+def test_labels_are_those_of_esc50_in_order_then_speech_and_alarms() -> None:
     slugs = label_slugs(DATA)
-    assert len(slugs) == 51
-    assert (slugs[0], slugs[49], slugs[50]) == ("dog", "hand_saw", "speech")
+    assert len(slugs) == 54
+    assert (slugs[0], slugs[49]) == ("dog", "hand_saw")
+    assert slugs[50:] == ("speech", "smoke_alarm", "co_alarm", "beep")

@@ -1,5 +1,6 @@
 """PyTorch's network and its ONNX graph are the same function."""
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -15,16 +16,20 @@ from export.train.model import Shape, Sounds  # noqa: E402
 pytestmark = pytest.mark.export
 
 
+def small() -> Sounds:
+    return Sounds(Shape(labels=7, stem=((8, 3, (4, 8)), (8, 3, (2, 2))), width=32, layers=2))
+
+
 @pytest.fixture(scope="module")
 def network() -> Sounds:
     torch.manual_seed(1)
-    return Sounds(Shape(labels=7, channels=(4, 8, 8, 8), width=32, layers=2)).eval()
+    return small().eval()
 
 
 @pytest.fixture(scope="module")
 def graph(network: Sounds, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path: Path = tmp_path_factory.mktemp("graph") / "model.onnx"
-    export_graph(network, torch.zeros(2, 512, 128), path, outputs=("clip",))
+    export_graph(network, torch.zeros(2, 512, 128), path, outputs=("clip", "frames"))
     return path
 
 
@@ -46,8 +51,15 @@ def test_graph_lies_in_one_file(graph: Path) -> None:
 
 def test_another_network_has_no_parity(graph: Path) -> None:
     torch.manual_seed(2)
-    other = Sounds(Shape(labels=7, channels=(4, 8, 8, 8), width=32, layers=2))
+    other = small()
     torch.nn.init.constant_(other.head.classify.bias, 1.0)
+    with pytest.raises(BundleError, match="probabilities differ"):
+        compare(other, graph, [noise(2)], "sigmoid")
+
+
+def test_every_output_is_compared(network: Sounds, graph: Path) -> None:
+    other = copy.deepcopy(network)
+    torch.nn.init.constant_(other.frames.bias, 1.0)
     with pytest.raises(BundleError, match="probabilities differ"):
         compare(other, graph, [noise(2)], "sigmoid")
 
@@ -62,10 +74,11 @@ def test_a_single_example_is_refused_since_its_batch_axis_would_be_fixed(
 def test_row_does_not_depend_on_its_batch_mates(network: Sounds) -> None:
     rows = torch.from_numpy(noise(4))
     with torch.no_grad():
-        alone, together = network(rows[:1]), network(rows)[:1]
-        among_others = network(torch.cat((rows[:1], rows[1:] * 9)))[:1]
-    torch.testing.assert_close(alone, together, atol=1e-5, rtol=0)
-    torch.testing.assert_close(alone, among_others, atol=1e-5, rtol=0)
+        alone, together = network(rows[:1]), network(rows)
+        among_others = network(torch.cat((rows[:1], rows[1:] * 9)))
+    for one, two, three in zip(alone, together, among_others, strict=True):
+        torch.testing.assert_close(one, two[:1], atol=1e-5, rtol=0)
+        torch.testing.assert_close(one, three[:1], atol=1e-5, rtol=0)
 
 
 def test_probabilities_survive_extreme_logits() -> None:

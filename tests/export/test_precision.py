@@ -128,9 +128,10 @@ def test_attention_is_fused_for_accelerators_alone_unless_asked_for(
 
 def test_own_network_fuses_too(tmp_path: Path) -> None:
     torch.manual_seed(1)
-    network = Sounds(Shape(labels=7, channels=(4, 8, 8, 8), width=32, layers=LAYERS)).eval()
+    stem = ((8, 3, (4, 8)), (8, 3, (2, 2)))
+    network = Sounds(Shape(labels=7, stem=stem, width=32, layers=LAYERS)).eval()
     path = tmp_path / "model.onnx"
-    export_graph(network, torch.zeros(2, 512, 128), path, outputs=("clip",))
+    export_graph(network, torch.zeros(2, 512, 128), path, outputs=("clip", "frames"))
     exact = answer(path)
     assert to_precision(path, "fp16", layers=LAYERS).fused_attention == LAYERS
     assert np.abs(answer(path) - exact).max() <= LIMITS["fp16"]
