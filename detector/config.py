@@ -6,10 +6,12 @@ guessed and no key is ignored.
 
 import socket
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -135,6 +137,16 @@ class ModelSettings(Settings):
     smoothing_windows: int = Field(1, ge=1, le=99)
     """Length of the median filter over the scores of windows (of frames, if the model scores
     frames); 1 is none, else odd."""
+    decided_by: Literal["clip", "frames", "both"] | None = None
+    """Which scores of the model become events: of its whole window (clip), of its frames, or both:
+    frames say when, and the clip of the window that they are in confirms what. All that the bundle
+    has if absent."""
+    confirmed_by: Slug | None = None
+    """The name of another model, a tagger: this one says when, by its frames, and a label of the
+    same slug counts in full only where the other's score of it reaches the other's own onset
+    threshold, and less in proportion below. Labels that the other does not have are not confirmed
+    and count as they are. Events come up to one hop of the other later. It must listen to every
+    source that this one listens to, and makes events of its own unless `only = []`."""
     only: tuple[Slug, ...] | None = None
     """The labels that become events; the bundle's enabled ones if absent."""
     labels: dict[Slug, LabelSettings] = {}
@@ -188,6 +200,107 @@ class SourceSettings(FileSettings):
         return self
 
 
+class PatternBase(Settings):
+    name: str | None = Field(None, min_length=1, max_length=200)
+    """As people read it; made of the slug if absent."""
+    update_interval_s: float = Field(10.0, gt=0)
+    """How often a pattern that goes on is reported."""
+
+    def subject(self, slug: str) -> str:
+        """Its name."""
+        return self.name or slug.replace("_", " ").strip().capitalize() or slug
+
+
+class GroupSettings(PatternBase):
+    """An event that lasts while any of its labels is heard."""
+
+    kind: Literal["group"]
+    labels: tuple[Slug, ...] = Field(min_length=1)
+    """Labels of any model, whether or not they become events, or patterns of another kind."""
+    merge_gap_s: float = Field(1.0, ge=0, le=600)
+    """Labels with no longer pause between them are one event."""
+
+
+Duration = Annotated[float, Field(gt=0, le=60)]
+
+
+def _in_order(span: tuple[float, float]) -> tuple[float, float]:
+    if span[0] >= span[1]:
+        raise ValueError("must be the least and the most, in this order")
+    return span
+
+
+Span = Annotated[tuple[Duration, Duration], AfterValidator(_in_order)]
+"""Seconds: the least and the most."""
+
+RHYTHMS: Final[Mapping[str, Mapping[str, Any]]] = {
+    # ISO 8201: 0.5 s on and off, three times, then 1.5 s of pause.
+    "t3": {"count": 3, "on_s": (0.3, 0.75), "off_s": (0.25, 0.75), "pause_s": (1.0, 2.0)},
+    # NFPA 72: 0.1 s on and off, four times, then 5 s of pause.
+    "t4": {"count": 4, "on_s": (0.03, 0.22), "off_s": (0.03, 0.22), "pause_s": (3.0, 6.0)},
+}
+"""What a cycle of each alarm may be, as models hear it: edges move by a frame or two, and rooms
+make beeps longer and pauses shorter. The least pause is what must be heard to know that no beep
+follows; that it is as long as it is tells an alarm from a clock, within five seconds."""
+
+
+class RepetitionSettings(PatternBase):
+    """An event for beeps in a rhythm."""
+
+    kind: Literal["repetition"]
+    label: Slug
+    """What is counted: a label of any model, whether or not it becomes an event."""
+    model: Slug | None = None
+    """Whose label it is, if several have it."""
+    rhythm: Literal["t3", "t4"] | None = None
+    """t3: smoke (ISO 8201), t4: carbon monoxide (NFPA 72). What is given beside it counts more."""
+    count: int = Field(ge=2, le=50)
+    """How many beeps make a cycle."""
+    on_s: Span
+    """How long a beep is."""
+    off_s: Span
+    """How long it is from the end of one to the next."""
+    pause_s: Span
+    """How long it is from the end of a cycle to the next. There must be as much quiet as the least
+    before and after a cycle; after the most, the event has ended."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_rhythm(cls, table: object) -> object:
+        if not isinstance(table, Mapping):
+            return table
+        rhythm = RHYTHMS.get(table["rhythm"]) if isinstance(table.get("rhythm"), str) else None
+        return {**(rhythm or {}), **table}
+
+    @model_validator(mode="after")
+    def _pause_is_longer(self) -> Self:
+        if self.pause_s[0] < self.off_s[1]:
+            raise ValueError(
+                f"pause_s begins at {self.pause_s[0]}, but beeps of one cycle may be "
+                f"{self.off_s[1]} s apart (off_s): a longer pause must end a cycle"
+            )
+        return self
+
+
+class LoudUnlabelledSettings(PatternBase):
+    """An event for what is loud and no model has a name for."""
+
+    kind: Literal["loud_unlabelled"]
+    threshold_dbfs: float = Field(-30.0, ge=-120, le=0)
+    """The mean level from which on something is loud; a full-scale square wave is 0."""
+    stretch_s: float = Field(0.5, ge=0.1, le=10)
+    """The time over which the level is the mean."""
+    min_duration_s: float = Field(1.0, ge=0, le=600)
+    merge_gap_s: float = Field(1.0, ge=0, le=600)
+    margin_s: float = Field(1.0, ge=0, le=30)
+    """A label accounts for what is as near as this to it; events come so much later."""
+
+
+PatternSettings = Annotated[
+    GroupSettings | RepetitionSettings | LoudUnlabelledSettings, Field(discriminator="kind")
+]
+
+
 def _host_slug() -> str:
     return slugify(socket.gethostname()) or "node"
 
@@ -201,6 +314,8 @@ class Config(Settings):
     models: dict[Slug, ModelSettings] = Field(
         default_factory=lambda: {"sounds": ModelSettings(bundle="sounds")}, min_length=1
     )
+    patterns: dict[Slug, PatternSettings] = {}
+    """Events that follow from labels: of several, of their rhythm, or of there being none."""
     sources: tuple[SourceSettings, ...] = Field(
         default_factory=lambda: (SourceSettings(name="microphone", device="default"),), min_length=1
     )
@@ -222,6 +337,27 @@ class Config(Settings):
                     raise ValueError(
                         f"sources.{source.name}.models: there is no model {model!r}, "
                         f"only {', '.join(self.models)}"
+                    )
+        return self
+
+    @model_validator(mode="after")
+    def _confirming_models_listen(self) -> Self:
+        for name, model in self.models.items():
+            other = model.confirmed_by
+            if other is None:
+                continue
+            if other == name or other not in self.models:
+                others = ", ".join(known for known in self.models if known != name) or "this one"
+                raise ValueError(
+                    f"models.{name}.confirmed_by = {other!r}: must be another model; "
+                    f"there is only {others}"
+                )
+            for source in self.sources:
+                listening = source.models or tuple(self.models)
+                if name in listening and other not in listening:
+                    raise ValueError(
+                        f"sources.{source.name}.models: {name!r} is confirmed by {other!r}, "
+                        "which does not listen here; add it"
                     )
         return self
 

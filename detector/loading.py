@@ -1,13 +1,14 @@
 """Loads the models that a configuration names, before anything else is started."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from detector.config import Config, ModelSettings
-from detector.errors import DetectorError
+from detector.errors import ConfigError, DetectorError
 from detector.inference.bundle import load_bundle
 from detector.inference.session import Session
-from detector.pipeline import Listener, Pipeline
+from detector.pipeline import Listener, Pipeline, check
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,21 @@ def load_models(config: Config, path: Path | None) -> dict[str, Model]:
     Raises:
         BundleError, ProviderError, ConfigError: whatever keeps a model from running.
     """
-    return {name: load_model(name, settings, path) for name, settings in config.models.items()}
+    models = {name: load_model(name, settings, path) for name, settings in config.models.items()}
+    check_together(models.values(), path)
+    return models
+
+
+def check_together(models: Iterable[Model], path: Path | None) -> None:
+    """Refuse models that do not fit each other.
+
+    Raises:
+        ConfigError: a model is to be confirmed by another that cannot.
+    """
+    try:
+        Pipeline([model.listener for model in models])
+    except ConfigError as error:
+        raise ConfigError(f"{path or 'defaults'}: {error}") from None
 
 
 def load_model(name: str, settings: ModelSettings, path: Path | None) -> Model:
@@ -36,7 +51,7 @@ def load_model(name: str, settings: ModelSettings, path: Path | None) -> Model:
     try:
         bundle = load_bundle(settings.bundle)
         listener = Listener(name, bundle.spec, settings)
-        Pipeline([listener])  # refuses settings that do not fit, before anything is started
+        check(listener)  # before anything is started
         return Model(listener, Session(bundle, settings.provider, settings.threads))
     except DetectorError as error:
         raise type(error)(f"{path or 'defaults'}: models.{name}: {error}") from None

@@ -8,13 +8,15 @@ the caller's business; `replay` is the simplest caller.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from detector.config import ModelSettings
 from detector.errors import ConfigError
 from detector.events.ctc import CtcDecoder, context_samples
+from detector.events.fusion import Confirmation, Decider, decide, decider_of
 from detector.events.labels import label_rules
 from detector.events.segmenter import Segmenter
-from detector.events.steps import ClipSteps, FrameSteps, MedianSteps, Steps
+from detector.events.steps import ClipSteps, FrameSteps, MedianSteps, Step, Steps, WatchedSteps
 from detector.features.windows import Windower, WindowRequest
 from detector.records import SAMPLE_RATE, AudioBlock, Cut, Event, Gap, Scores, Window
 from detector.spec import BundleSpec, Fbank, WindowSpec
@@ -49,6 +51,15 @@ class Listener:
         return window.model_copy(update={"hop_samples": hop})
 
     @property
+    def decider(self) -> Decider:
+        """Which of the bundle's outputs become events.
+
+        Raises:
+            ConfigError: if the bundle does not have what the configuration asks for.
+        """
+        return decider_of(self.spec, self.settings)
+
+    @property
     def labels(self) -> list[str]:
         """The slugs that become events; of a CTC model, the words that were asked for.
 
@@ -60,6 +71,9 @@ class Listener:
         return [rule.slug for rule in label_rules(self.spec, self.settings)]
 
 
+Watch = Callable[[int, Step], object]
+"""Is shown each step of the model of this index, as its segmenter is; not those of words."""
+
 Work = tuple[int, Window | Cut]
 """For the model of this index: a window to score, or a cut. Each model's work is done in order."""
 
@@ -67,14 +81,23 @@ Work = tuple[int, Window | Cut]
 class Pipeline:
     """One source, heard by one or several models."""
 
-    def __init__(self, listeners: Sequence[Listener]) -> None:
+    def __init__(self, listeners: Sequence[Listener], watch: Watch | None = None) -> None:
         """Set up.
+
+        Args:
+            listeners: the models.
+            watch: sees what the segmenters see.
 
         Raises:
             ConfigError: if settings do not fit a model.
         """
         self._windower = Windower([window_request(listener) for listener in listeners])
-        self._segmenters = [_segmenter(listener) for listener in listeners]
+        self._deciders = [listener.decider for listener in listeners]
+        self._confirmations = _confirmations(listeners)
+        self._segmenters = [
+            _segmenter(listener, watch and partial(watch, index))
+            for index, listener in enumerate(listeners)
+        ]
 
     def push(self, item: AudioBlock | Gap) -> Iterator[Work]:
         """Take what was heard, or was not; yield the work that it makes."""
@@ -91,16 +114,37 @@ class Pipeline:
             yield index, Cut(self._windower.end_sample)
 
     def resolve(self, index: int, answer: Scores | Cut) -> list[Event]:
-        """Take the scores of model `index` for its next window, or its next cut."""
-        segmenter = self._segmenters[index]
-        if isinstance(answer, Cut):
-            return segmenter.cut(answer.end_sample)
-        return segmenter.push(answer)
+        """Take the scores of model `index` for its next window, or its next cut.
+
+        Returns:
+            What follows: of this model, and of those that it confirms.
+        """
+        ready = [answer if isinstance(answer, Cut) else decide(answer, self._deciders[index])]
+        if index in self._confirmations:
+            _, confirmation = self._confirmations[index]
+            ready = [item for one in ready for item in confirmation.push(one)]
+        events = self._segment(index, ready)
+        for other, (tagger, confirmation) in self._confirmations.items():
+            if tagger == index:
+                events += self._segment(other, confirmation.confirm(answer))
+        return events
 
     def stop(self) -> list[Event]:
         """End every segment where it is, without the work that is left."""
         end = self._windower.end_sample
         return [event for segmenter in self._segmenters for event in segmenter.cut(end)]
+
+    def _segment(self, index: int, answers: Iterable[Scores | Cut]) -> list[Event]:
+        segmenter = self._segmenters[index]
+        return [
+            event
+            for answer in answers
+            for event in (
+                segmenter.cut(answer.end_sample)
+                if isinstance(answer, Cut)
+                else segmenter.push(answer)
+            )
+        ]
 
 
 def replay(
@@ -127,16 +171,52 @@ def window_request(listener: Listener) -> WindowRequest:
         frontend=spec.frontend,
         window=listener.window,
         rows=int(spec.input.shape[1]),
-        trailing=spec.outputs.frames is None,
+        trailing=listener.decider == "clip",
     )
 
 
-def _segmenter(listener: Listener) -> Segmenter | CtcDecoder:
+def check(listener: Listener) -> None:
+    """Refuse settings that do not fit the listener's model; that of two models, `Pipeline` sees.
+
+    Raises:
+        ConfigError: naming the setting.
+    """
+    window_request(listener)
+    _segmenter(listener)
+
+
+def _confirmations(listeners: Sequence[Listener]) -> dict[int, tuple[int, Confirmation]]:
+    """By the index of the model that is confirmed: who confirms it, and how."""
+    places = {listener.name: index for index, listener in enumerate(listeners)}
+    found = {}
+    for index, listener in enumerate(listeners):
+        name = listener.settings.confirmed_by
+        if name is None:
+            continue
+        where = f"models.{listener.name}.confirmed_by = {name!r}"
+        if name not in places:
+            raise ConfigError(f"{where}: it does not listen to the same source")
+        try:
+            found[index] = places[name], _confirmation(listener, listeners[places[name]])
+        except ConfigError as error:
+            raise ConfigError(f"{where}: {error}") from None
+    return found
+
+
+def _confirmation(listener: Listener, tagger: Listener) -> Confirmation:
+    if listener.decider == "clip":
+        raise ConfigError(f"{listener.spec.id} is decided by its clip, which times nothing")
+    return Confirmation(listener.spec, listener.window, tagger.spec, tagger.settings, tagger.window)
+
+
+def _segmenter(
+    listener: Listener, watch: Callable[[Step], object] | None = None
+) -> Segmenter | CtcDecoder:
     spec, settings = listener.spec, listener.settings
     hop = listener.window.hop_samples
     context = context_samples(listener.window.samples) if spec.ctc else None
     steps: Steps = ClipSteps(hop)
-    if spec.outputs.frames:
+    if spec.outputs.frames and listener.decider != "clip":
         steps = FrameSteps(spec.outputs.frames, hop, context)
     if spec.ctc:
         if settings.smoothing_windows > 1:
@@ -147,5 +227,7 @@ def _segmenter(listener: Listener) -> Segmenter | CtcDecoder:
         return CtcDecoder(spec, spec.ctc, settings, steps)
     if settings.smoothing_windows > 1:
         steps = MedianSteps(steps, settings.smoothing_windows)
+    if watch:
+        steps = WatchedSteps(steps, watch)
     rules = label_rules(spec, settings)
     return Segmenter(spec.id, rules, steps, round(settings.update_interval_s * SAMPLE_RATE))

@@ -155,6 +155,7 @@ MODEL = '[models.m]\nbundle = "b"\n'
         (MODEL + "provider = 'gpu'", ["models.m.provider = 'gpu': ", "'cuda'"]),
         (MODEL + "smoothing_windows = 4", ["models.m.smoothing_windows = 4: must be odd"]),
         (MODEL + "only = ['Dog']", ["models.m.only.0 = 'Dog'"]),
+        (MODEL + "decided_by = 'ear'", ["models.m.decided_by = 'ear': ", "'frames'"]),
         (MODEL + "labels.dog.onset_threshold = 2", ["models.m.labels.dog.onset_threshold = 2: "]),
         (MODEL + "labels.dog.merge_gap_s = inf", ["models.m.labels.dog.merge_gap_s = inf: "]),
         ("sources = []", ["sources = []: ", "at least 1"]),
@@ -169,6 +170,15 @@ MODEL = '[models.m]\nbundle = "b"\n'
         ("[[sources]]\nname = 'x'", ["sources.0: give either device or audio_file"]),
         (SOURCE + "models = ['m']", ["sources.hall.models: there is no model 'm', only sounds"]),
         (MODEL + SOURCE + "models = ['m', 'm']", ["sources.0.models = ['m', 'm']: ", "twice"]),
+        (MODEL + "confirmed_by = 'm'", ["models.m.confirmed_by = 'm': ", "another model"]),
+        (
+            MODEL + "confirmed_by = 'x'\n[models.n]\nbundle = 'b'",
+            ["models.m.confirmed_by = 'x': must be another model; there is only n"],
+        ),
+        (
+            MODEL + "confirmed_by = 'n'\n[models.n]\nbundle = 'b'\n" + SOURCE + "models = ['m']",
+            ["sources.hall.models: 'm' is confirmed by 'n', which does not listen here; add it"],
+        ),
         ("[mqtt]\npassword_file = 'x'", ["mqtt: a password needs a username"]),
         ("[mqtt]\npassword_credential = 'x'", ["mqtt: a password needs a username"]),
         (
@@ -298,6 +308,12 @@ class TestSecrets:
 
     def test_a_misspelt_password_is_answered_with_where_it_belongs(self, tmp_path: Path) -> None:
         assert "did you mean 'password_file'?" in refusal_of(tmp_path, "[mqtt]\npassword = 'x'")
+
+
+def test_a_confirming_model_must_listen_only_where_the_other_does(tmp_path: Path) -> None:
+    text = MODEL + "confirmed_by = 'n'\n[models.n]\nbundle = 'b'\n" + SOURCE
+    for models in ("", "models = ['n']", "models = ['n', 'm']"):
+        assert load(tmp_path, text + models).models["m"].confirmed_by == "n"
 
 
 def test_long_values_are_shortened(tmp_path: Path) -> None:

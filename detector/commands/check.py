@@ -12,7 +12,7 @@ from detector.capture.devices import Device, match, query_devices
 from detector.capture.wavfile import open_audio
 from detector.config import Config, SourceSettings, load_config
 from detector.errors import ConfigError, DetectorError
-from detector.loading import load_model
+from detector.loading import check_together, load_model
 from detector.operate.logs import configure
 from detector.publish.mqtt import probe
 
@@ -55,6 +55,7 @@ def _lines(path: Path | None) -> Iterator[Line]:
 
 
 def _models(config: Config, path: Path | None) -> Iterator[Line]:
+    models = []
     for name, settings in config.models.items():
         subject = f"models.{name}"
         try:
@@ -62,6 +63,7 @@ def _models(config: Config, path: Path | None) -> Iterator[Line]:
         except DetectorError as error:
             yield subject, error
         else:
+            models.append(model)
             spec = model.listener.spec
             count = len(model.listener.labels)
             what = (
@@ -70,6 +72,11 @@ def _models(config: Config, path: Path | None) -> Iterator[Line]:
                 else f"{count or 'all'} words"
             )
             yield subject, f"{spec.id} on {model.session.provider}, {what} become events"
+    if len(models) == len(config.models):
+        try:
+            check_together(models, path)
+        except DetectorError as error:
+            yield "models", error
 
 
 def _sources(config: Config) -> Iterator[Line]:
