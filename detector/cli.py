@@ -106,6 +106,60 @@ def check(config: ConfigFile = None) -> None:
     check_all(config)
 
 
+AudioFolder = Annotated[
+    Path, typer.Argument(metavar="AUDIO_DIR", help="A folder of recordings, and folders in it.")
+]
+ReferenceFile = Annotated[
+    Path,
+    typer.Argument(
+        metavar="REFERENCE.csv", help="What sounds when: filename,onset,offset,event_label."
+    ),
+]
+
+
+@app.command()
+def evaluate(
+    folder: AudioFolder,
+    reference: ReferenceFile,
+    config: ConfigFile = None,
+    *,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Every figure of every label, as JSON.")
+    ] = False,
+    plot: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.png", help="Draw one recording: scores, events and truth."),
+    ] = None,
+    plot_file: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Which one, as in the reference; the first if absent."),
+    ] = None,
+) -> None:
+    """Measure how well the models hear: F1, PSDS, false alarms an hour, latency."""
+    from detector.commands.evaluate import evaluate as evaluate_
+
+    evaluate_(folder, reference, config, in_json=as_json, plot=plot, plot_file=plot_file)
+
+
+@app.command()
+def tune(
+    folder: AudioFolder,
+    reference: ReferenceFile,
+    config: ConfigFile = None,
+    *,
+    false_alarms_per_hour: Annotated[
+        float, typer.Option(min=0, metavar="X", help="Of each label, on these recordings.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where to write to; stdout if absent.")
+    ] = None,
+) -> None:
+    """Choose thresholds for a wanted rate of false alarms; write them as tables of the config."""
+    from detector.commands.tune import tune_thresholds
+
+    tune_thresholds(folder, reference, config, false_alarms_per_hour=false_alarms_per_hour, out=out)
+
+
 def _version(value: bool) -> None:  # noqa: FBT001 (typer's callback)
     if value:
         typer.echo(__version__)

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import signal
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -22,7 +22,7 @@ from detector.capture.clock import SampleClock
 from detector.capture.process import Microphone
 from detector.capture.ring import RingBuffer
 from detector.capture.wavfile import play
-from detector.config import Config, SourceSettings
+from detector.config import Config, PatternSettings, SourceSettings
 from detector.inference.waiting import WaitingWindows
 from detector.inference.worker import Worker
 from detector.loading import Model
@@ -55,6 +55,7 @@ class Source:
         node: str,
         models: Sequence[tuple[Listener, Worker]],
         publishers: Sequence[Publisher],
+        patterns: Mapping[str, PatternSettings] | None = None,
     ) -> None:
         self.name = settings.name
         self._settings = settings
@@ -63,7 +64,7 @@ class Source:
         self._ring = RingBuffer(RING_S * SAMPLE_RATE)
         self._reader = self._ring.reader()
         self._clock = SampleClock()
-        self._pipeline = Pipeline([listener for listener, _ in models])
+        self._pipeline = Pipeline([listener for listener, _ in models], patterns=patterns)
         self._waiting = [
             WaitingWindows(max(2, round(WAITING_S * SAMPLE_RATE / listener.window.hop_samples)))
             for listener, _ in models
@@ -76,9 +77,8 @@ class Source:
 
     def declare(self) -> None:
         """Tell the publishers what this source can have to say."""
-        labels = {label: None for listener, _ in self._models for label in listener.labels}
         for publisher in self._publishers:
-            publisher.declare(self.name, list(labels))
+            publisher.declare(self.name, self._pipeline.labels)
             publisher.source_status(self.name, self._status)
 
     async def run(self) -> None:
@@ -203,6 +203,7 @@ async def serve(config: Config, models: dict[str, Model], extra: Sequence[Publis
             config.node,
             [(models[name].listener, workers[name]) for name in settings.models or models],
             publishers,
+            config.patterns,
         )
         for settings in config.sources
     ]

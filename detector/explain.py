@@ -10,7 +10,11 @@ from pydantic_core import ErrorDetails
 _LONGEST = 100
 """Characters of a value that are shown."""
 
-_PLAINLY = {"tuple_type": "must be a list", "is_instance_of": "must be text"}
+_PLAINLY = {
+    "tuple_type": "must be a list",
+    "is_instance_of": "must be text",
+    "union_tag_not_found": "kind: Field required",
+}
 """pydantic's words for these speak of Python."""
 
 
@@ -21,13 +25,14 @@ def explain(error: "ValidationError", schema: "type[BaseModel]") -> list[str]:
     for mistake in mistakes:
         if mistake["type"] == "too_short" and _inner(mistake["loc"], mistakes):
             continue  # counts only what is right inside; the mistake itself is told by its name
-        where, value = ".".join(str(part) for part in mistake["loc"]), mistake["input"]
+        place, known = _follow(mistake["loc"], schema)
+        where, value = ".".join(str(part) for part in place), mistake["input"]
         shown = _shown(where, value)
         message = mistake["msg"].removeprefix("Value error, ")
         message = _PLAINLY.get(mistake["type"], message)
         if mistake["type"] == "extra_forbidden":
             shown = ""  # it may be a secret in the wrong place
-            message = "there is no such setting" + _suggestion(mistake["loc"], schema)
+            message = "there is no such setting" + _suggestion(str(place[-1]), known)
         lines.append(f"{where}{shown}: {message}" if where else message)
     return lines
 
@@ -48,30 +53,42 @@ def _shown(field: str, value: object) -> str:
     return f" = {text}" if len(text) <= _LONGEST else f" = {text[:_LONGEST]}…"
 
 
-def _suggestion(location: tuple[str | int, ...], schema: "type[BaseModel]") -> str:
-    known = _fields_at(location[:-1], schema)
-    close = difflib.get_close_matches(str(location[-1]), known, n=1)
+def _suggestion(field: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(field, known, n=1)
     if close:
         return f"; did you mean {close[0]!r}?"
     return f"; there are {', '.join(known)}" if known else ""
 
 
-def _fields_at(location: tuple[str | int, ...], schema: "type[BaseModel]") -> list[str]:
-    """The names of the fields of the model that `location` leads to."""
+def _follow(
+    location: tuple[str | int, ...], schema: "type[BaseModel]"
+) -> tuple[list[str | int], list[str]]:
+    """The location as the person wrote it, and the fields of the table that it lies in.
+
+    Where a table may be of several kinds, pydantic's location names the kind; the file does not.
+    """
     found: Any = schema.model_json_schema()
     definitions = found.get("$defs", {})
 
-    def follow(node: Any) -> Any:  # noqa: ANN401
+    def resolve(node: Any) -> Any:  # noqa: ANN401
         if "anyOf" in node:
             node = next((n for n in node["anyOf"] if "$ref" in n), node)
         return definitions[node["$ref"].rsplit("/", 1)[-1]] if "$ref" in node else node
 
+    place: list[str | int] = []
+    fields: list[str] = []
     for part in location:
+        kinds = found.get("discriminator", {}).get("mapping", {})
+        if part in kinds:
+            found = resolve({"$ref": kinds[part]})
+            continue
+        place.append(part)
+        fields = list(found.get("properties", {}))
         if isinstance(part, int):
-            found = follow(found.get("items", {}))
+            found = resolve(found.get("items", {}))
         elif part in found.get("properties", {}):
-            found = follow(found["properties"][part])
+            found = resolve(found["properties"][part])
         else:
             named = found.get("patternProperties", {}).values()
-            found = follow(next(iter(named), found.get("additionalProperties") or {}))
-    return list(found.get("properties", {}))
+            found = resolve(next(iter(named), found.get("additionalProperties") or {}))
+    return place, fields

@@ -6,15 +6,16 @@ arrives live, in ragged blocks or as fast as a file can be read. Who runs the mo
 the caller's business; `replay` is the simplest caller.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from detector.config import ModelSettings
+from detector.config import ModelSettings, PatternSettings
 from detector.errors import ConfigError
 from detector.events.ctc import CtcDecoder, context_samples
 from detector.events.fusion import Confirmation, Decider, decide, decider_of
 from detector.events.labels import label_rules
+from detector.events.patterns import Ear, Patterns
 from detector.events.segmenter import Segmenter
 from detector.events.steps import ClipSteps, FrameSteps, MedianSteps, Step, Steps, WatchedSteps
 from detector.features.windows import Windower, WindowRequest
@@ -81,15 +82,21 @@ Work = tuple[int, Window | Cut]
 class Pipeline:
     """One source, heard by one or several models."""
 
-    def __init__(self, listeners: Sequence[Listener], watch: Watch | None = None) -> None:
+    def __init__(
+        self,
+        listeners: Sequence[Listener],
+        watch: Watch | None = None,
+        patterns: Mapping[str, PatternSettings] | None = None,
+    ) -> None:
         """Set up.
 
         Args:
             listeners: the models.
             watch: sees what the segmenters see.
+            patterns: rules over their labels, by their slugs.
 
         Raises:
-            ConfigError: if settings do not fit a model.
+            ConfigError: if settings do not fit a model, or a pattern does not fit the models.
         """
         self._windower = Windower([window_request(listener) for listener in listeners])
         self._deciders = [listener.decider for listener in listeners]
@@ -98,6 +105,13 @@ class Pipeline:
             _segmenter(listener, watch and partial(watch, index))
             for index, listener in enumerate(listeners)
         ]
+        self._patterns = Patterns(patterns or {}, [ear(listener) for listener in listeners])
+        published = [
+            *(x for listener in listeners for x in listener.labels),
+            *self._patterns.labels,
+        ]
+        self.labels = tuple(dict.fromkeys(published))
+        """The slugs of all that can become events."""
 
     def push(self, item: AudioBlock | Gap) -> Iterator[Work]:
         """Take what was heard, or was not; yield the work that it makes."""
@@ -131,20 +145,20 @@ class Pipeline:
 
     def stop(self) -> list[Event]:
         """End every segment where it is, without the work that is left."""
-        end = self._windower.end_sample
-        return [event for segmenter in self._segmenters for event in segmenter.cut(end)]
+        cut = Cut(self._windower.end_sample)
+        return [e for index in range(len(self._segmenters)) for e in self._segment(index, [cut])]
 
     def _segment(self, index: int, answers: Iterable[Scores | Cut]) -> list[Event]:
         segmenter = self._segmenters[index]
-        return [
-            event
-            for answer in answers
-            for event in (
-                segmenter.cut(answer.end_sample)
-                if isinstance(answer, Cut)
-                else segmenter.push(answer)
-            )
-        ]
+        events = []
+        for answer in answers:
+            if isinstance(answer, Cut):
+                found = segmenter.cut(answer.end_sample)
+            else:
+                found = segmenter.push(answer)
+            events += found
+            events += self._patterns.hear(index, answer, found, segmenter.heard_until)
+        return events
 
 
 def replay(
@@ -209,15 +223,23 @@ def _confirmation(listener: Listener, tagger: Listener) -> Confirmation:
     return Confirmation(listener.spec, listener.window, tagger.spec, tagger.settings, tagger.window)
 
 
+def ear(listener: Listener) -> Ear:
+    """The listener's model, as patterns need it."""
+    return Ear(
+        name=listener.name,
+        spec=listener.spec,
+        settings=listener.settings,
+        hop_samples=listener.window.hop_samples,
+        published=listener.labels,
+        steps=partial(_steps, listener),
+    )
+
+
 def _segmenter(
     listener: Listener, watch: Callable[[Step], object] | None = None
 ) -> Segmenter | CtcDecoder:
     spec, settings = listener.spec, listener.settings
-    hop = listener.window.hop_samples
-    context = context_samples(listener.window.samples) if spec.ctc else None
-    steps: Steps = ClipSteps(hop)
-    if spec.outputs.frames and listener.decider != "clip":
-        steps = FrameSteps(spec.outputs.frames, hop, context)
+    steps = _steps(listener)
     if spec.ctc:
         if settings.smoothing_windows > 1:
             raise ConfigError(
@@ -225,9 +247,17 @@ def _segmenter(
                 "median would take letters from them; leave it out"
             )
         return CtcDecoder(spec, spec.ctc, settings, steps)
-    if settings.smoothing_windows > 1:
-        steps = MedianSteps(steps, settings.smoothing_windows)
     if watch:
         steps = WatchedSteps(steps, watch)
     rules = label_rules(spec, settings)
     return Segmenter(spec.id, rules, steps, round(settings.update_interval_s * SAMPLE_RATE))
+
+
+def _steps(listener: Listener) -> Steps:
+    spec, length = listener.spec, listener.settings.smoothing_windows
+    hop = listener.window.hop_samples
+    context = context_samples(listener.window.samples) if spec.ctc else None
+    steps: Steps = ClipSteps(hop)
+    if spec.outputs.frames and listener.decider != "clip":
+        steps = FrameSteps(spec.outputs.frames, hop, context)
+    return MedianSteps(steps, length) if length > 1 else steps

@@ -33,6 +33,7 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]  # has no types
 def to_static_int8(path: Path, windows: FloatArray) -> None:
     """Convert the fp32 graph in the file `path`, in place. Inputs and outputs stay fp32.
 
+    The layers that answer stay as they are, so that `detector-export head` can replace them.
     Weights have a scale for each output channel and 7 bits: processors without VNNI add two
     products in 16 bits, which more would overflow (ONNX Runtime, "Quantize ONNX models", section
     "When and why do I need to try U8U8?").
@@ -57,7 +58,7 @@ def to_static_int8(path: Path, windows: FloatArray) -> None:
                 weight_type=QuantType.QInt8,
                 per_channel=True,
                 reduce_range=True,
-                nodes_to_exclude=_of_one_channel(model.graph),
+                nodes_to_exclude=[*_of_one_channel(model.graph), *_last(model.graph)],
                 extra_options={"MatMulConstBOnly": True},  # attention's own products gain nothing
             )
         done.replace(path)
@@ -71,3 +72,22 @@ def _of_one_channel(graph: onnx.GraphProto) -> list[str]:
         for node in graph.node
         if node.op_type == "Conv" and shapes.get(node.input[1], (0, 0))[1] == 1
     ]
+
+
+def _last(graph: onnx.GraphProto) -> list[str]:
+    """Names of the linear layers after which there are no others: those that answer."""
+    makers = {name: node for node in graph.node for name in node.output}
+    constants = {tensor.name for tensor in graph.initializer}
+    found, seen = [], set()
+    waiting = [output.name for output in graph.output]
+    while waiting:
+        name = waiting.pop()
+        node = makers.get(name)
+        if node is None or name in seen:
+            continue
+        seen.add(name)
+        if node.op_type in ("Conv", "MatMul", "Gemm") and node.input[1] in constants:
+            found.append(node.name)
+        else:
+            waiting += node.input
+    return found

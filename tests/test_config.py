@@ -7,7 +7,16 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from detector.config import Config, ModelSettings, _host_slug, load_config
+from detector.config import (
+    RHYTHMS,
+    Config,
+    GroupSettings,
+    LoudUnlabelledSettings,
+    ModelSettings,
+    RepetitionSettings,
+    _host_slug,
+    load_config,
+)
 from detector.errors import ConfigError
 from detector.slugs import digest
 
@@ -101,8 +110,61 @@ def test_everything_that_is_written_counts(tmp_path: Path) -> None:
     assert config.sources[0].models == ("fine",)
 
 
+def test_patterns_are_told_apart_by_their_kind(tmp_path: Path) -> None:
+    patterns = load(
+        tmp_path,
+        """
+        [patterns.any_alarm]
+        kind = "group"
+        labels = ["smoke_alarm", "siren"]
+        name = "Any alarm at all"
+        [patterns.smoke_alarm]
+        kind = "repetition"
+        label = "beep"
+        rhythm = "t3"
+        pause_s = [1, 6]
+        [patterns.dryer]
+        kind = "repetition"
+        label = "beep"
+        count = 5
+        on_s = [0.3, 0.8]
+        off_s = [0.3, 0.8]
+        pause_s = [1, 20]
+        [patterns.loud_unlabelled]
+        kind = "loud_unlabelled"
+        threshold_dbfs = -25
+        """,
+    ).patterns
+    assert list(patterns) == ["any_alarm", "smoke_alarm", "dryer", "loud_unlabelled"]
+    group, smoke, dryer, loud = patterns.values()
+    assert isinstance(group, GroupSettings)
+    assert isinstance(smoke, RepetitionSettings)
+    assert isinstance(dryer, RepetitionSettings)
+    assert isinstance(loud, LoudUnlabelledSettings)
+    assert (group.subject("any_alarm"), smoke.subject("smoke_alarm")) == (
+        "Any alarm at all",
+        "Smoke alarm",
+    )
+    assert (smoke.count, smoke.on_s, smoke.pause_s) == (3, RHYTHMS["t3"]["on_s"], (1, 6))
+    assert (dryer.count, dryer.off_s) == (5, (0.3, 0.8))
+    assert loud.threshold_dbfs == -25
+
+
+def test_the_patterns_of_the_default_config_are_valid(tmp_path: Path) -> None:
+    """They stand there as comments."""
+    [path] = [path for path in CONFIGS if path.name == "default.toml"]
+    _, _, examples = path.read_text().partition("# [patterns.")
+    examples = "# [patterns." + examples.partition("[[sources]]")[0]
+    patterns = load(tmp_path, re.sub("(?m)^# ", "", examples)).patterns
+    assert list(patterns) == ["any_alarm", "smoke_alarm", "washing_machine", "loud_unlabelled"]
+    assert patterns["loud_unlabelled"] == LoudUnlabelledSettings(kind="loud_unlabelled")
+
+
 SOURCE = '[[sources]]\nname = "hall"\ndevice = "x"\n'
 MODEL = '[models.m]\nbundle = "b"\n'
+GROUP = '[patterns.a]\nkind = "group"\n'
+BEEPS = '[patterns.a]\nkind = "repetition"\nlabel = "beep"\n'
+LOUD = '[patterns.a]\nkind = "loud_unlabelled"\n'
 
 
 @pytest.mark.parametrize(
@@ -164,7 +226,23 @@ MODEL = '[models.m]\nbundle = "b"\n'
         (SOURCE + "channel = 0", ["sources.0.channel = 0: channels are counted from 1"]),
         (SOURCE + "channel = 'left'", ["sources.0.channel", "'left'"]),
         (SOURCE + "models = []", ["sources.0.models = []: ", "at least 1"]),
+        ("[patterns.a]\nkind = 'grup'", ["patterns.a: ", "'grup'", "'group', 'repetition'"]),
+        ("[patterns.a]\nlabels = ['b']", ["patterns.a: kind: Field required"]),
+        (GROUP + "lables = ['b']", ["patterns.a.lables: ", "did you mean 'labels'?"]),
+        (GROUP + "labels = []", ["patterns.a.labels = []: ", "at least 1"]),
+        (GROUP.replace(".a", ".A") + "labels = ['b']", ["patterns.A", "pattern"]),
+        (BEEPS + "rhythm = 't5'", ["patterns.a.rhythm = 't5': ", "'t3' or 't4'"]),
+        (BEEPS, ["patterns.a.count: Field required", "patterns.a.pause_s: Field required"]),
+        (BEEPS + "rhythm = 't3'\non_s = [2, 1]", ["patterns.a.on_s = [2, 1]: ", "in this order"]),
+        (BEEPS + "rhythm = 't3'\non_s = 1", ["patterns.a.on_s = 1: must be a list"]),
+        (BEEPS + "rhythm = 't3'\noff_s = [0, 1]", ["patterns.a.off_s.0 = 0: ", "greater than 0"]),
+        (LOUD + "threshold_dbfs = 3", ["patterns.a.threshold_dbfs = 3: "]),
+        (LOUD + "stretch_s = 0", ["patterns.a.stretch_s = 0: "]),
         # What does not fit together.
+        (
+            BEEPS + "rhythm = 't3'\npause_s = [0.1, 9]",
+            ["patterns.a: pause_s begins at 0.1", "0.75 s apart (off_s)"],
+        ),
         (SOURCE + SOURCE, ["sources: two sources are called 'hall'"]),
         (SOURCE + "audio_file = 'x'", ["sources.0: give either device or audio_file"]),
         ("[[sources]]\nname = 'x'", ["sources.0: give either device or audio_file"]),

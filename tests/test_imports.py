@@ -17,11 +17,13 @@ MODULES = {
 STAGES = ("capture", "features", "inference", "events", "publish")
 LEAF = ("records", "errors", "slugs", "explain", "spec", "config")
 """In the order in which they may import one another."""
-COMPOSERS = ("pipeline", "loading", "daemon", "cli", "__main__", "commands")
+COMPOSERS = ("pipeline", "loading", "daemon", "cli", "__main__", "commands", "evaluation")
 PURE = ("features", "events", "pipeline", "records", "spec")
 """What knows no clock, does no I/O and waits for nothing."""
 
 FOREIGN = {"torch", "transformers", "onnx", "export", "tests", "benchmarks"}
+HEAVY = {"sed_scores_eval", "sed_eval", "pandas", "matplotlib", "scipy", "librosa"}
+"""What the extra `evaluate` brings; loaded by name, in the functions that use it."""
 IMPURE = {
     *("asyncio", "threading", "multiprocessing", "concurrent", "queue", "signal", "subprocess"),
     *("time", "datetime", "random", "socket", "os", "io", "sys", "tempfile", "shutil"),
@@ -89,6 +91,24 @@ def test_the_pure_core_is_composed_without_the_service() -> None:
 
 
 @pytest.mark.parametrize("module", MODULES)
+def test_only_the_commands_that_evaluate_import_evaluation(module: str) -> None:
+    evaluating = ("detector.commands.evaluate", "detector.commands.tune")
+    if part(module) != "evaluation" and module not in evaluating:
+        assert "evaluation" not in own(module)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_evaluation_composes_neither_the_service_nor_its_publishing(module: str) -> None:
+    if part(module) == "evaluation":
+        assert own(module).isdisjoint({"daemon", "cli", "commands", "publish", "operate"})
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_what_only_evaluation_needs_is_imported_when_it_is_asked_for(module: str) -> None:
+    assert {name.split(".")[0] for name in imports(module)}.isdisjoint(HEAVY)
+
+
+@pytest.mark.parametrize("module", MODULES)
 def test_every_part_is_known_to_this_law(module: str) -> None:
     assert part(module) in {*STAGES, *LEAF, *COMPOSERS, "operate", "__init__"}
 
@@ -107,8 +127,8 @@ def test_the_pure_core_knows_no_clock_and_does_no_io(module: str) -> None:
 def test_a_running_detector_has_loaded_nothing_of_training() -> None:
     """Not through a library either."""
     program = (
-        "import sys, detector.pipeline, detector.inference.session, detector.inference.bundle\n"
-        f"print(sorted({FOREIGN!r} & set(sys.modules)))"
+        "import sys, detector.commands.run, detector.commands.replay, detector.inference.session\n"
+        f"print(sorted({FOREIGN | HEAVY!r} & set(sys.modules)))"
     )
     done = subprocess.run(
         [sys.executable, "-c", program],

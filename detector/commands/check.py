@@ -55,7 +55,7 @@ def _lines(path: Path | None) -> Iterator[Line]:
 
 
 def _models(config: Config, path: Path | None) -> Iterator[Line]:
-    models = []
+    models = {}
     for name, settings in config.models.items():
         subject = f"models.{name}"
         try:
@@ -63,7 +63,7 @@ def _models(config: Config, path: Path | None) -> Iterator[Line]:
         except DetectorError as error:
             yield subject, error
         else:
-            models.append(model)
+            models[name] = model
             spec = model.listener.spec
             count = len(model.listener.labels)
             what = (
@@ -74,9 +74,14 @@ def _models(config: Config, path: Path | None) -> Iterator[Line]:
             yield subject, f"{spec.id} on {model.session.provider}, {what} become events"
     if len(models) == len(config.models):
         try:
-            check_together(models, path)
+            check_together(config, models, path)
         except DetectorError as error:
             yield "models", error
+        else:
+            yield from (
+                (f"patterns.{slug}", pattern.kind.replace("_", " "))
+                for slug, pattern in config.patterns.items()
+            )
 
 
 def _sources(config: Config) -> Iterator[Line]:

@@ -48,6 +48,7 @@ def listen_to(device: str, config_file: Path | None) -> None:
         console=ConsoleSettings(enabled=False),
         log=config.log,
         models=config.models,
+        patterns=config.patterns,
         sources=(SourceSettings(name="microphone", device=found.name),),
     )
     if not sys.stdout.isatty():

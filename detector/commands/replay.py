@@ -2,13 +2,13 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 from detector.capture.clock import FixedClock
 from detector.capture.wavfile import open_audio, open_pcm
-from detector.config import load_config
+from detector.config import PatternSettings, load_config
 from detector.errors import DetectorError
 from detector.loading import Model, load_models
 from detector.operate.logs import configure
@@ -47,7 +47,7 @@ def replay_files(
             opened = open_pcm(sys.stdin.buffer, rate, channels) if file == "-" else open_audio(file)
             with opened as blocks:
                 paced = _paced(blocks) if real_time else blocks
-                for event in _events(models, paced):
+                for event in _events(models, config.patterns, paced):
                     publisher.event(narrator.event(event, clock.utc))
         except DetectorError as error:
             # The other recordings are not to blame.
@@ -57,11 +57,14 @@ def replay_files(
         sys.exit(failures[0].exit_code)
 
 
-def _events(models: list[Model], blocks: Iterator[AudioBlock]) -> Iterator[Event]:
+def _events(
+    models: list[Model], patterns: Mapping[str, PatternSettings], blocks: Iterator[AudioBlock]
+) -> Iterator[Event]:
     def score(index: int, window: Window) -> Scores:
         return models[index].session.score([window])[0]
 
-    return replay(Pipeline([model.listener for model in models]), blocks, score)
+    pipeline = Pipeline([model.listener for model in models], patterns=patterns)
+    return replay(pipeline, blocks, score)
 
 
 def _paced(blocks: Iterator[AudioBlock]) -> Iterator[AudioBlock]:

@@ -83,22 +83,30 @@ class CtcDecoder:
         self._loudness = Loudness(self._KEEP_LOUDNESS)
         self._last = self._blank
         self._word: _Word | None = None
+        self._stepped_until = 0
+
+    @property
+    def heard_until(self) -> int:
+        """How far words are known: up to the one that is being spoken."""
+        return self._word.onset_sample if self._word else self._stepped_until
 
     def push(self, scores: Scores) -> list[Event]:
         """Take the scores of the next window."""
         self._loudness.push(scores.end_sample, scores.new_samples, scores.power)
         return [e for step in self._steps.push(scores) for e in self._step(step)]
 
-    def cut(self, end_sample: int) -> list[Event]:  # noqa: ARG002 (a segmenter needs it)
+    def cut(self, end_sample: int) -> list[Event]:
         """The sound stops: a word that was being spoken is cut."""
         events = [e for step in self._steps.flush() for e in self._step(step)]
         events += self._end_word(truncated=self._last not in (self._blank, self._delimiter))
         self._last = self._blank
+        self._stepped_until = end_sample
         return events
 
     def _step(self, step: Step) -> list[Event]:
         token = int(np.argmax(step.scores))
         score = float(step.scores[token])
+        self._stepped_until = step.end_sample
         events: list[Event] = []
         if self._word and step.end_sample - self._word.onset_sample > self._LONGEST:
             events = self._end_word(truncated=True)

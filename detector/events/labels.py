@@ -1,6 +1,7 @@
 """Which labels become events, and by which thresholds: the bundle's word, then the user's."""
 
 import difflib
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from detector.config import ModelSettings
@@ -27,8 +28,18 @@ class LabelRule:
     """Segments with a shorter pause between them are one."""
 
 
-def label_rules(spec: BundleSpec, settings: ModelSettings) -> list[LabelRule]:
-    """Apply the configuration to the labels of a bundle; the enabled ones, in the bundle's order.
+def label_rules(
+    spec: BundleSpec, settings: ModelSettings, wanted: Collection[str] | None = None
+) -> list[LabelRule]:
+    """Apply the configuration to the labels of a bundle.
+
+    Args:
+        spec: of the bundle.
+        settings: what the configuration says of its labels.
+        wanted: the labels for which there are rules; those that become events if absent.
+
+    Returns:
+        The rules in the bundle's order.
 
     Raises:
         ConfigError: for a label that the bundle does not have, or thresholds that contradict.
@@ -37,9 +48,7 @@ def label_rules(spec: BundleSpec, settings: ModelSettings) -> list[LabelRule]:
     for field, slugs in (("labels", settings.labels), ("only", settings.only or ())):
         for slug in slugs:
             if slug not in known:
-                close = difflib.get_close_matches(slug, known, n=1)
-                hint = f"; did you mean {close[0]!r}?" if close else f", only {', '.join(known)}"
-                raise ConfigError(f"{field}: {spec.id} has no label {slug!r}{hint}")
+                raise ConfigError(f"{field}: {spec.id} has no label {slug!r}{hint(slug, known)}")
     blank = spec.ctc.blank if spec.ctc else None
     rules = []
     for index, label in enumerate(spec.labels):
@@ -48,9 +57,16 @@ def label_rules(spec: BundleSpec, settings: ModelSettings) -> list[LabelRule]:
         if settings.only is not None:
             changes.setdefault("enabled", label.slug in settings.only)
         changed = label.model_copy(update=changes)
-        if changed.enabled and label.slug != blank:
+        listed = changed.enabled if wanted is None else label.slug in wanted
+        if listed and label.slug != blank:
             rules.append(_rule(index, changed, spec.id))
     return rules
+
+
+def hint(slug: str, known: Collection[str]) -> str:
+    """The end of an error about a label that is not known."""
+    close = difflib.get_close_matches(slug, known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else f", only {', '.join(known)}"
 
 
 def _rule(index: int, label: Label, model: str) -> LabelRule:

@@ -73,6 +73,8 @@ class Segmenter:
         self._onset = np.array([rule.onset_threshold for rule in rules], np.float32)
         self._offset = np.array([rule.offset_threshold for rule in rules], np.float32)
         self._open: dict[int, _Segment] = {}  # by the rule's place
+        self.heard_until = 0
+        """How far the sound is known: what is heard later was not told yet."""
         longest_pause = max((rule.merge_samples for rule in rules), default=0)
         self._loudness = Loudness(self._KEEP_LOUDNESS + longest_pause)
 
@@ -90,9 +92,11 @@ class Segmenter:
             if segment.started:
                 events.append(self._tell("end", place, segment, truncated=segment.sounding))
         self._open.clear()
+        self.heard_until = end_sample
         return events
 
     def _step(self, step: Step) -> list[Event]:
+        self.heard_until = step.end_sample
         scores = step.scores[self._index]
         hot = scores >= self._onset
         if not self._open and not hot.any():

@@ -6,6 +6,7 @@ a sound ends that is last heard in it.
 """
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
@@ -199,3 +200,22 @@ class MedianSteps:
         self._ahead -= 1
         median = np.median([step.scores for step in near], axis=0)
         return replace(self._seen[centre], scores=np.asarray(median, np.float32))
+
+
+class WatchedSteps:
+    """Steps of another kind, each shown to an observer as it is given out."""
+
+    def __init__(self, inner: Steps, watch: Callable[[Step], object]) -> None:
+        self._inner = inner
+        self._watch = watch
+
+    def push(self, scores: Scores) -> list[Step]:
+        return self._shown(self._inner.push(scores))
+
+    def flush(self) -> list[Step]:
+        return self._shown(self._inner.flush())
+
+    def _shown(self, steps: list[Step]) -> list[Step]:
+        for step in steps:
+            self._watch(step)
+        return steps

@@ -89,7 +89,9 @@ def synthesised(slugs: tuple[str, ...], seed: int) -> Iterator[list[Sound]]:
             if slug:
                 labels[slugs.index(slug)] = active
             power = (power_mel(alarm.samples),)
-            group.append(Sound(power, labels, active, tuple(unknown), visible=visible, speeds=(1.0,)))
+            group.append(
+                Sound(power, labels, active, tuple(unknown), visible=visible, speeds=(1.0,))
+            )
         yield group
 
 

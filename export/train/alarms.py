@@ -84,5 +84,5 @@ def _sound(
     smooth = np.convolve(gate, np.full(edge, 1 / edge), "same")
     noise = 10 ** rng.uniform(-5, -3) * rng.standard_normal(length)
     frames = 1 + (length - 400) // SHIFT
-    on: NDArray[np.bool_] = gate[200 : 200 + frames * SHIFT : SHIFT] > 0
-    return Alarm((0.3 * wave * smooth + noise).astype(np.float32), on[:frames])
+    beeping = gate[200 : 200 + frames * SHIFT : SHIFT] > 0
+    return Alarm((0.3 * wave * smooth + noise).astype(np.float32), beeping[:frames])

@@ -25,7 +25,7 @@ ALL_KNOWN = torch.ones(1)
 class Plan:
     """The numbers of the recipe."""
 
-    steps: int = 8000
+    steps: int = 5500
     batch: int = 64
     peak_rate: float = 1e-3
     warm_up: int = 200

@@ -1,11 +1,14 @@
 """From the trained network to the bundle `sounds`."""
 
 import csv
+import functools
 import io
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import torch
 
 from detector.features.fbank import LogMel
@@ -22,10 +25,22 @@ from detector.spec import (
 )
 from export.bundle import describe, write_bundle
 from export.graph import export_graph
-from export.parity import Parity, compare
+from export.int8 import to_static_int8
+from export.parity import compare, probabilities
 from export.precision import to_precision
 from export.train.augment import FRAME, FRAMES
-from export.train.data import FBANK, HELD_OUT, Row, label_slugs, read, training_rows
+from export.train.calibrate import Calibration, calibrate, starting
+from export.train.data import (
+    BEEP,
+    FBANK,
+    HELD_OUT,
+    MONOXIDE,
+    SMOKE,
+    Row,
+    label_slugs,
+    read,
+    training_rows,
+)
 from export.train.evaluate import measure, window
 from export.train.model import Sounds
 
@@ -42,11 +57,13 @@ OUTPUTS = Outputs(
         offset_samples=(FBANK.frame_samples - _SHIFT) // 2,
     ),
 )
-THRESHOLDS = (0.7, 0.4)
-"""Onset and offset of every label but those below."""
-STRICTER = {"rain": (0.9, 0.6)}
-"""White noise as loud as a shower is heard as rain, by people too."""
+NAMES = {SMOKE: "Smoke alarm", MONOXIDE: "Carbon monoxide alarm"}
+QUIET = {BEEP}
+"""Labels that are for patterns to count, and no events unless they are enabled."""
 MERGE_GAP_S = 1.0
+"""Of a label that is an event; beeps are counted one by one."""
+SCALES = 300
+"""Training recordings on which the scales of the integers are measured."""
 
 ATTRIBUTION = (
     "Weights: Apache-2.0. Trained on clips of ESC-50 (K. J. Piczak, ESC: Dataset for "
@@ -63,13 +80,20 @@ TAUGHT = (
 
 
 def release(model: Sounds, data: Path, folder: Path, work: Path, *, taught: bool) -> BundleSpec:
-    """Export `model`, hold it against PyTorch, measure it and write the bundle `folder`."""
+    """Export `model` in int8, hold it against PyTorch, calibrate it, and write the bundle `folder`.
+
+    Beside the bundle's files, its fp32 graph is left in `work`.
+    """
     slugs = label_slugs(data)
-    graph = work / "model.onnx"
+    exact, graph = work / "fp32.onnx", work / "model.onnx"
     shape = model.shape
     example = torch.zeros(2, shape.frames, shape.mel_bins)
-    export_graph(model, example, graph, outputs=("clip", "frames"))
-    to_precision(graph, "fp32", layers=0)  # takes out what the exporter says of this machine
+    export_graph(model, example, exact, outputs=("clip", "frames"))
+    to_precision(exact, "fp32", layers=0)  # takes out what the exporter says of this machine
+    windows = _windows(data)
+    parity = compare(model, exact, _batches(windows), "sigmoid")
+    shutil.copyfile(exact, graph)
+    to_static_int8(graph, windows)
     spec = BundleSpec(
         name=folder.name,
         version=VERSION,
@@ -80,15 +104,22 @@ def release(model: Sounds, data: Path, folder: Path, work: Path, *, taught: bool
             checkpoint="trained from scratch by python -m export.train",
             architecture="convolutional stem and audio spectrogram transformer",
         ),
-        onnx=describe(graph),
+        onnx=describe(graph, "int8"),
         frontend=FBANK,
         window=WINDOW,
         input=Input(name="input", shape=("batch", FRAMES, FBANK.mel_bins)),
         outputs=OUTPUTS,
         decoding="multilabel",
-        labels=tuple(_label(slug) for slug in slugs),
-        metrics=_metrics(graph, data, slugs),
-        parity=_parity(model, graph, data).as_json(),
+        labels=tuple(starting(_label(slug)) for slug in slugs),
+        parity=parity.as_json() | {"int8": _cost(exact, graph, windows)},
+    )
+    write_bundle(work / "provisional" / spec.name, graph, spec)
+    found = calibrate(work / "provisional" / spec.name, data, work)
+    spec = spec.model_copy(
+        update={
+            "labels": tuple(_calibrated(label, found[label.slug]) for label in spec.labels),
+            "metrics": _metrics(graph, data, slugs),
+        }
     )
     write_bundle(folder, graph, spec, {"ATTRIBUTION.csv": attribution(training_rows(data))})
     return spec
@@ -106,13 +137,20 @@ def attribution(rows: list[Row]) -> str:
 
 
 def _label(slug: str) -> Label:
-    onset, offset = STRICTER.get(slug, THRESHOLDS)
     return Label(
         slug=slug,
-        name=slug.replace("_", " ").capitalize(),
-        onset_threshold=onset,
-        offset_threshold=offset,
-        merge_gap_s=MERGE_GAP_S,
+        name=NAMES.get(slug, slug.replace("_", " ").capitalize()),
+        merge_gap_s=0.0 if slug in QUIET else MERGE_GAP_S,
+    )
+
+
+def _calibrated(label: Label, found: Calibration) -> Label:
+    return label.model_copy(
+        update={
+            "onset_threshold": found.onset,
+            "offset_threshold": found.offset,
+            "enabled": found.enabled and label.slug not in QUIET,
+        }
     )
 
 
@@ -126,16 +164,45 @@ def _metrics(graph: Path, data: Path, slugs: tuple[str, ...]) -> dict[str, objec
     }
 
 
-def _parity(model: Sounds, graph: Path, data: Path) -> Parity:
-    """On recordings and on noise of any loudness, one and five at a time."""
-    clips = np.stack([_window(read(row.path)) for row in training_rows(data)[::120]])
+def _windows(data: Path) -> FloatArray:
+    """(n, FRAMES, mel_bins): some of the training recordings, and noise of any loudness."""
+    rows = training_rows(data)
+    clips = [_window(read(row.path)) for row in rows[:: max(1, len(rows) // SCALES)]]
     rng = np.random.default_rng(0)
     noise = [
         _window((level * rng.standard_normal(WINDOW.samples)).astype(np.float32))
         for level in (0, 1e-4, 1e-2, 1, 10)
     ]
-    batches = [clips[:5], clips[5:10], np.stack(noise), *(clip[None] for clip in clips[10:])]
-    return compare(model, graph, batches, "sigmoid")
+    return np.stack(noise + clips)
+
+
+def _batches(windows: FloatArray) -> list[FloatArray]:
+    """One and five at a time."""
+    return [windows[:5], windows[5:10], *windows[10:40:3, None]]
+
+
+def _cost(exact: Path, reduced: Path, windows: FloatArray) -> dict[str, float]:
+    """How far the reduced graph's probabilities lie from those of the exact one."""
+    apart = [
+        np.abs(probabilities(a, "sigmoid") - probabilities(b, "sigmoid")).ravel()
+        for window_ in windows
+        for a, b in zip(*(_answers(path, window_[None]) for path in (exact, reduced)), strict=True)
+    ]
+    every = np.concatenate(apart)
+    return {
+        "max_probability_difference": round(float(every.max()), 4),
+        "mean_probability_difference": round(float(every.mean()), 6),
+    }
+
+
+@functools.cache
+def _session(path: Path) -> onnxruntime.InferenceSession:
+    return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+
+def _answers(path: Path, batch: FloatArray) -> list[FloatArray]:
+    answers: list[FloatArray] = _session(path).run(None, {"input": batch})
+    return answers
 
 
 def _window(samples: FloatArray) -> FloatArray:

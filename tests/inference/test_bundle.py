@@ -115,7 +115,7 @@ def in_label(**changes: object) -> Edit:
         (lambda d: d.update(wnidow={}), ["wnidow", "did you mean 'window'?"]),
         (lambda d: d["onnx"].update(sha265=""), ["onnx.sha265", "did you mean 'sha256'?"]),
         (in_label(slgu="x"), ["labels.1.slgu", "did you mean 'slug'?"]),
-        (lambda d: d["frontend"].update(bins=1), ["frontend.fbank.bins", "no such"]),
+        (lambda d: d["frontend"].update(bins=1), ["frontend.bins", "no such"]),
         (lambda d: d.pop("window"), ["window: ", "required"]),
         (lambda d: d["onnx"].update(opset="new"), ["onnx.opset = 'new'", "integer"]),
         (lambda d: d.update(sample_rate=44100), ["sample_rate = 44100", "16000"]),

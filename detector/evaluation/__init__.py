@@ -1,0 +1,1 @@
+"""How well a detector hears: events and scores against a reference."""

@@ -1,0 +1,89 @@
+"""Thresholds for a trained bundle, from soundscapes whose sounds trained nothing and test nothing.
+
+Each label gets the thresholds that `detector tune` would give it, within bounds: a handful of
+recordings of a label say where it fails, not where it would fail with others. A label that the
+soundscapes do not have gets what the others get in the middle.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Final
+
+from detector.config import ModelSettings
+from detector.evaluation.hearing import Heard, hear
+from detector.evaluation.thresholds import Threshold, tune
+from detector.loading import load_model
+from detector.spec import Label
+from export.train.soundscapes import make, tuning, write
+
+COUNT: Final = 90
+"""Soundscapes, of a minute each."""
+SEED: Final = 20_000
+FALSE_ALARMS_PER_HOUR: Final = 1.0
+"""Of each label, among sounds that are often taken for it."""
+LOWEST: Final = 0.35
+HIGHEST: Final = 0.9
+OFFSET_PART: Final = 0.5
+"""An offset threshold, as a part of the onset threshold."""
+ENOUGH: Final = 5
+"""Events of a label that must be there before it is found to be of no use."""
+WORTH: Final = 0.2
+"""A label of which fewer are heard ships disabled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    onset: float
+    offset: float
+    enabled: bool
+
+
+def calibrate(bundle: Path, data: Path, work: Path) -> dict[str, Calibration]:
+    """What each label of the bundle is to have, by slug.
+
+    Args:
+        bundle: as released, its thresholds being those to start from.
+        data: the recordings.
+        work: where the soundscapes are kept.
+    """
+    folder = work / "tuning"
+    scenes = [make(*tuning(data), seed) for seed in range(SEED, SEED + COUNT)]
+    if not (folder / "reference.csv").exists():
+        write(folder, scenes)
+    model = load_model(bundle.name, ModelSettings(bundle=str(bundle), provider="cpu"), None)
+    heard: dict[str, Heard] = {}
+    reference = {}
+    for path, scene in zip(sorted(folder.glob("*.flac")), scenes, strict=True):
+        heard[path.name] = hear([model], path)
+        reference[path.name] = scene.truth
+    found = tune(model.listener, 0, heard, reference, FALSE_ALARMS_PER_HOUR)
+    return dict(zip((one.slug for one in found), _bounded(found), strict=True))
+
+
+def starting(label: Label, threshold: float = 0.5) -> Label:
+    """A label with the thresholds from which it is tuned."""
+    return label.model_copy(
+        update={"onset_threshold": threshold, "offset_threshold": threshold * OFFSET_PART}
+    )
+
+
+def _bounded(found: Sequence[Threshold]) -> list[Calibration]:
+    def within(onset: float) -> float:
+        return min(HIGHEST, max(LOWEST, onset))
+
+    usual = median(within(one.onset) for one in found if one.reference_events)
+    calibrations = []
+    for one in found:
+        onset = within(one.onset) if one.reference_events else max(usual, within(one.onset))
+        tried = one.reference_events >= ENOUGH
+        useless = tried and one.heard_events < WORTH * one.reference_events
+        calibrations.append(
+            Calibration(
+                onset=round(onset, 2),
+                offset=round(onset * OFFSET_PART, 2),
+                enabled=one.reached and not useless,
+            )
+        )
+    return calibrations

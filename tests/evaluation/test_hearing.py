@@ -1,0 +1,167 @@
+"""What evaluation hears is what the service tells of."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from detector.capture.wavfile import open_audio
+from detector.config import GroupSettings, LabelSettings, ModelSettings
+from detector.errors import AudioFileError
+from detector.evaluation.hearing import Heard, hear, timed_scores
+from detector.evaluation.thresholds import retell
+from detector.events.labels import label_rules
+from detector.loading import Model, load_model
+from detector.pipeline import Pipeline, replay
+from detector.records import SAMPLE_RATE, Scores, Window
+from tests.bundles import LOW_HZ, loudness_bundle, tone_bundle
+from tests.events.scores import lives
+from tests.test_pipeline import SCENE, scene
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> list[Model]:
+    folder = tmp_path_factory.mktemp("bundles")
+    bundles = {
+        "tagger": tone_bundle(folder / "tagger", "tagger"),
+        "framer": tone_bundle(
+            folder / "framer", "framer", outputs=("frames",), window_s=1.28, hop_s=0.2
+        ),
+        "loudness": loudness_bundle(folder / "loudness"),
+    }
+    return [
+        load_model(name, ModelSettings(bundle=str(path)), None) for name, path in bundles.items()
+    ]
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("recordings") / "scene.wav"
+    soundfile.write(path, SCENE, SAMPLE_RATE, subtype="FLOAT")
+    return path
+
+
+@pytest.fixture(scope="module")
+def heard(models: list[Model], recording: Path) -> Heard:
+    return hear(models, recording)
+
+
+def test_segments_are_those_of_replay(
+    models: Sequence[Model], recording: Path, heard: Heard
+) -> None:
+    def score(index: int, window: Window) -> Scores:
+        return models[index].session.score([window])[0]
+
+    with open_audio(recording) as blocks:
+        events = list(replay(Pipeline([model.listener for model in models]), blocks, score))
+    expected = [
+        (segment.onset / SAMPLE_RATE, segment.offset / SAMPLE_RATE, segment.label)
+        for model in models
+        for segment in lives([e for e in events if e.model == model.listener.spec.id])
+    ]
+    assert sorted(detection[:3] for detection in heard.detections) == sorted(expected)
+    assert len(expected) >= 11
+    assert heard.duration_samples == len(SCENE)
+
+
+def test_what_patterns_tell_of_is_heard_too(models: Sequence[Model], recording: Path) -> None:
+    group = GroupSettings(kind="group", labels=("low", "high"), merge_gap_s=0)
+    heard = hear(models[1:2], recording, {"tone": group})
+    tones = [event for event in heard.detections if event.label == "tone"]
+    assert len(tones) == 3  # of four tones two sound at once
+    assert {event.label for event in heard.detections} == {"low", "high", "tone"}
+    assert all(event.told_s is not None for event in tones)
+
+
+def test_a_tagger_tells_of_a_start_at_the_end_of_the_hop_in_which_it_is(
+    models: Sequence[Model], recording: Path
+) -> None:
+    starts = [(e.onset_s, e.told_s) for e in hear(models[:1], recording).detections]
+    assert (1.0, 1.5) in starts  # of the tone from 1.3 s on, in hops of 0.5 s
+    assert all(told == onset + 0.5 for onset, told in starts)
+
+
+def test_a_frame_classifier_tells_of_a_start_once_it_has_heard_around_it(
+    models: Sequence[Model], recording: Path
+) -> None:
+    for event in hear(models[1:2], recording).detections:
+        assert event.told_s is not None
+        assert 0.02 <= event.told_s - event.onset_s <= 2 * 0.2 + 0.02
+
+
+class TestScores:
+    def test_of_frames_are_high_while_the_tone_sounds(
+        self, models: Sequence[Model], recording: Path
+    ) -> None:
+        timed = timed_scores(hear(models[1:2], recording), [models[1].listener], ["low", "high"])
+        assert (timed.times_s[0], timed.times_s[-1]) == (0, pytest.approx(9.3))
+        assert (np.diff(timed.times_s) > 0).all()
+        middle = (timed.times_s[:-1] + timed.times_s[1:]) / 2
+        for label, tones in (("low", [(1.3, 2.8), (8, 9)]), ("high", [(2.1, 2.4), (5.05, 5.15)])):
+            inside = np.zeros(len(middle), bool)
+            near = np.zeros(len(middle), bool)
+            for onset, offset in tones:
+                inside |= (middle > onset + 0.05) & (middle < offset - 0.05)
+                near |= (middle > onset - 0.05) & (middle < offset + 0.05)
+            assert timed.scores[label][inside].min(initial=1) > 0.9
+            assert timed.scores[label][~near].max(initial=0) < 0.1
+
+    def test_of_a_tagger_stand_at_the_hop_that_a_window_ends_with(
+        self, models: Sequence[Model], recording: Path
+    ) -> None:
+        timed = timed_scores(hear(models[:1], recording), [models[0].listener], ["low"])
+        assert timed.times_s[:-1].tolist() == pytest.approx(np.arange(0, 9.3, 0.5).tolist())
+        high = timed.scores["low"] > 0.5
+        assert timed.times_s[:-1][high][0] == 1.0
+
+    def test_of_several_models_are_the_highest(self, models: Sequence[Model], heard: Heard) -> None:
+        listeners = [model.listener for model in models]
+        both = timed_scores(heard, listeners, ["low", "loud"])
+        assert set(both.scores) == {"low", "loud"}
+        alone = timed_scores(
+            Heard(heard.duration_samples, (), heard.steps[1:2]), listeners[1:2], ["low"]
+        )
+        at = np.searchsorted(both.times_s, alone.times_s[:-1], side="right") - 1
+        assert (both.scores["low"][at] >= alone.scores["low"]).all()
+        assert all(len(values) == len(both.times_s) - 1 for values in both.scores.values())
+
+    def test_of_what_is_too_short_to_score_are_nothing(
+        self, models: Sequence[Model], tmp_path: Path
+    ) -> None:
+        path = tmp_path / "short.wav"
+        soundfile.write(path, SCENE[:100], SAMPLE_RATE)
+        heard = hear(models[:1], path)
+        timed = timed_scores(heard, [models[0].listener], ["low"])
+        assert timed.times_s.tolist() == [0, 100 / SAMPLE_RATE]
+        assert timed.scores["low"].tolist() == [0]
+
+
+def test_an_empty_recording_is_refused(models: Sequence[Model], tmp_path: Path) -> None:
+    path = tmp_path / "empty.wav"
+    soundfile.write(path, np.zeros(0), SAMPLE_RATE)
+    with pytest.raises(AudioFileError, match=r"empty\.wav"):
+        hear(models, path)
+
+
+@pytest.mark.parametrize("name", ["tagger", "framer"])
+@pytest.mark.parametrize("length", [1, 5])
+def test_what_was_seen_told_again_is_what_was_told(tmp_path: Path, name: str, length: int) -> None:
+    """Up to the sound that the end of the recording cuts, and with a filter over the scores."""
+    kind = {"outputs": ("frames",), "window_s": 1.28, "hop_s": 0.2} if name == "framer" else {}
+    settings = ModelSettings(
+        bundle=str(tone_bundle(tmp_path / name, name, **kind)),  # type: ignore[arg-type]
+        smoothing_windows=length,
+        labels={"low": LabelSettings(merge_gap_s=1.5, min_duration_s=0.3)},
+    )
+    model = load_model(name, settings, None)
+    path = tmp_path / "scene.wav"
+    soundfile.write(
+        path, scene(8.2, (LOW_HZ, 1, 1.6), (LOW_HZ, 2, 2.6), (LOW_HZ, 7, 8.2)), SAMPLE_RATE
+    )
+    heard = hear([model], path)
+    rules = label_rules(model.listener.spec, settings)
+    again = retell(heard.steps[0], rules, heard.duration_samples)
+    assert sorted(e[:3] for e in again) == sorted(e[:3] for e in heard.detections)
+    assert len(again) >= 2
