@@ -156,7 +156,7 @@ def test_the_patterns_of_the_default_config_are_valid(tmp_path: Path) -> None:
     _, _, examples = path.read_text().partition("# [patterns.")
     examples = "# [patterns." + examples.partition("[[sources]]")[0]
     patterns = load(tmp_path, re.sub("(?m)^# ", "", examples)).patterns
-    assert list(patterns) == ["any_alarm", "smoke_alarm", "washing_machine", "loud_unlabelled"]
+    assert list(patterns) == ["any_alarm", "t3", "dryer_done", "loud_unlabelled"]
     assert patterns["loud_unlabelled"] == LoudUnlabelledSettings(kind="loud_unlabelled")
 
 

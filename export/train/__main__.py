@@ -2,7 +2,7 @@
 
 import argparse
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from export.train.data import (
     SMOKE,
     SPEECH,
     SPEEDS,
+    Row,
     cached_power,
     label_slugs,
     power_mel,
@@ -40,11 +41,9 @@ SPEECH_SHARE = 3
 
 
 def recorded(
-    data: Path, work: Path, teacher: Path | None
+    rows: Sequence[Row], slugs: tuple[str, ...], work: Path, teacher: Path | None
 ) -> tuple[list[list[Sound]], list[Sound], torch.Tensor]:
     """What was recorded: sounds by label, backgrounds, and what the teacher says of them."""
-    slugs = label_slugs(data)
-    rows = training_rows(data)
     lessons: Iterable[FloatArray] = (
         teacher_scores(rows, teacher, work / "teacher")
         if teacher
@@ -95,11 +94,20 @@ def synthesised(slugs: tuple[str, ...], seed: int) -> Iterator[list[Sound]]:
         yield group
 
 
-def train(data: Path, work: Path, teacher: Path | None, plan: Plan) -> Sounds:
-    """The trained network; goes on from the checkpoint in `work` if there is one."""
+def train(
+    rows: Sequence[Row], slugs: tuple[str, ...], work: Path, teacher: Path | None, plan: Plan
+) -> Sounds:
+    """The trained network; goes on from the checkpoint in `work` if there is one.
+
+    Args:
+        rows: the recordings that train.
+        slugs: the labels.
+        work: for the checkpoint and what is computed once.
+        teacher: yamnet.tflite, if it shall teach.
+        plan: how long, and how.
+    """
     torch.set_num_threads(2)
-    slugs = label_slugs(data)
-    by_label, backgrounds, answers = recorded(data, work, teacher)
+    by_label, backgrounds, answers = recorded(rows, slugs, work, teacher)
     groups = [group for group in by_label if group]
     groups += [by_label[slugs.index(SPEECH)]] * (SPEECH_SHARE - 1)
     groups += synthesised(slugs, plan.seed)
@@ -120,7 +128,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=Plan.steps)
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
-    model = train(options.data, options.work, options.teacher, Plan(steps=options.steps))
+    slugs, rows = label_slugs(options.data), training_rows(options.data)
+    model = train(rows, slugs, options.work, options.teacher, Plan(steps=options.steps))
     spec = release(
         model, options.data, options.out, options.work, taught=options.teacher is not None
     )

@@ -99,17 +99,24 @@ def label_slugs(data: Path) -> tuple[str, ...]:
     return (*(categories[target] for target in sorted(categories)), SPEECH, SMOKE, MONOXIDE, BEEP)
 
 
-def training_rows(data: Path) -> list[Row]:
-    """What trains: free clips of folds 1 to 4, none of whose sources occurs in fold 5.
+def training_rows(data: Path, held_out: int = HELD_OUT, *, ships: bool = True) -> list[Row]:
+    """What trains: clips of all folds but one, none of whose sources occurs in that one.
 
     Besides, every second utterance and background; the others measure false alarms.
+
+    Args:
+        data: folder of the recordings.
+        held_out: the fold that trains nothing.
+        ships: only free clips, as a model that is given to others needs.
     """
     clips = esc50(data)
-    held_out = {clip.source for clip in clips if clip.fold == HELD_OUT}
+    elsewhere = {clip.source for clip in clips if clip.fold == held_out}
     kept = [
         clip
         for clip in clips
-        if clip.fold != HELD_OUT and clip.licence == FREE and clip.source not in held_out
+        if clip.fold != held_out
+        and clip.source not in elsewhere
+        and (clip.licence == FREE or not ships)
     ]
     return kept + speech(data)[::2] + backgrounds(data)[::2]
 
