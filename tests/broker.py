@@ -146,6 +146,9 @@ class Subscriber:
         except aiomqtt.MqttError:
             self.gone.set()
 
+    async def send(self, topic: str, payload: str, **options: Any) -> None:
+        await self._client.publish(topic, payload, qos=1, **options)
+
     async def until(self, enough: Callable[["Subscriber"], object]) -> None:
         try:
             async with asyncio.timeout(self.PATIENCE_S), self._arrived:

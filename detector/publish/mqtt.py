@@ -10,11 +10,12 @@ from typing import Any, Final, NoReturn, get_args
 
 import aiomqtt
 import structlog
+from paho.mqtt.client import topic_matches_sub
 
 from detector.config import MqttSettings
 from detector.publish import topics
 from detector.publish.failure import Cause, LinkError
-from detector.publish.link import Link
+from detector.publish.link import Link, Received
 from detector.publish.messages import EventMessage, GapMessage, SourceStatus
 from detector.publish.outbox import MemoryOutbox, Waiting
 from detector.publish.publisher import Publisher
@@ -74,6 +75,7 @@ class MqttPublisher(Publisher):
         self._outbox = MemoryOutbox(settings.queue_events)
         self._retained = RetainedValues()
         self._retained.set(topics.node_status(*self._place), "online")  # told first
+        self._subscriptions: dict[str, Callable[[Received], object]] = {}
         self._sources: set[str] = set()
         self._open: dict[str, set[Any]] = {}
         self._sent = 0  # the last ticket sent over this connection
@@ -133,6 +135,33 @@ class MqttPublisher(Publisher):
     def stats(self, values: Mapping[str, Any]) -> None:
         self._tell(topics.stats(*self._place), json.dumps(values, ensure_ascii=False))
 
+    def retain(self, topic: str, payload: str) -> None:
+        """Have the broker hold `payload` at `topic`: told now, and on each connection.
+
+        An empty payload clears the topic. To be called for everything that is to stay before
+        `run()`: what an earlier life has left with the broker and nobody names is cleared then.
+        """
+        self._tell(topic, payload)
+
+    def subscribe(self, topic: str, received: Callable[[Received], object]) -> None:
+        """Have `received` called with each message on `topic`, now and on each connection.
+
+        Wildcards are allowed. It is called in the event loop, and is to return at once.
+        """
+        self._subscriptions[topic] = received
+        if self._link is not None:
+            self._subscribe(self._link, topic)
+
+    def respond(self, request: Received, payload: str) -> bool:
+        """Answer a message where it asks to be answered; whether it did and we are connected."""
+        if request.response_topic is None or self._link is None:
+            return False
+        topic = request.response_topic
+        self._link.publish(topic, payload, correlation=request.correlation).add_done_callback(
+            partial(self._response_confirmed, topic)
+        )
+        return True
+
     def scores(self, source: str, top: Mapping[str, float]) -> None:
         """Publish the top labels of a window, if that is wanted and can be done at once."""
         if self._settings.scores and self._link is not None:
@@ -170,7 +199,8 @@ class MqttPublisher(Publisher):
     async def _connection(self) -> None:
         """One connection, from its beginning to its loss."""
         offline = aiomqtt.Will(topics.node_status(*self._place), "offline", qos=1, retain=True)
-        async with Link(self._settings, client_id(self._settings, self._place[1]), offline) as link:
+        name = client_id(self._settings, self._place[1])
+        async with Link(self._settings, name, offline, self._receive) as link:
             began = self._clock()
             self._link = link
             host, port = self._settings.address
@@ -179,6 +209,8 @@ class MqttPublisher(Publisher):
             self._retained.all_due()
             self._sent = 0
             link.lost.add_done_callback(lambda _: self._work.set())
+            for topic in self._subscriptions:
+                self._subscribe(link, topic)
             try:
                 await self._serve(link)
             except LinkError:
@@ -228,6 +260,32 @@ class MqttPublisher(Publisher):
         )
         self._state_due(waiting)
         return True
+
+    def _subscribe(self, link: Link, topic: str) -> None:
+        link.subscribe(topic).add_done_callback(partial(self._subscribed, topic))
+
+    def _subscribed(self, topic: str, confirmation: asyncio.Future[str | None]) -> None:
+        if (refusal := confirmation.result()) is not None:
+            self._sparse.say(
+                "error", f"not subscribed {topic}", "the MQTT broker does not let us subscribe",
+                topic=topic, reason=refusal,
+            )  # fmt: skip
+        else:
+            self._sparse.forget(f"not subscribed {topic}")
+
+    def _receive(self, message: Received) -> None:
+        for topic, received in self._subscriptions.items():
+            if topic_matches_sub(topic, message.topic):
+                received(message)
+
+    def _response_confirmed(self, topic: str, confirmation: asyncio.Future[str | None]) -> None:
+        if (refusal := confirmation.result()) is not None:
+            # The topic is whatever was asked for: no key of its own in a log that remembers.
+            self._sparse.say(
+                "warning", "response", "the MQTT broker refuses a response",
+                topic=topic, reason=refusal,
+            )  # fmt: skip
+        self._work.set()
 
     def _confirmed(self, topic: str, ticket: int, confirmation: asyncio.Future[str | None]) -> None:
         if (refusal := confirmation.result()) is not None:
