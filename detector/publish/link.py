@@ -106,6 +106,8 @@ class Link:
             will=self._will,
             timeout=self._settings.timeout_s,
             keepalive=self._settings.keepalive_s,
+            transport=self._settings.transport,
+            websocket_path=self._settings.websocket_path,
             clean_start=True,
             properties=_connect_properties(),
             tls_context=context,
