@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from detector.config import ModelSettings
 from detector.errors import ConfigError
 from detector.events.ctc import CtcDecoder, context_samples
+from detector.events.explanation import Explained, explain
+from detector.events.history import Outcome, RememberedSteps, ScoreHistory
 from detector.events.labels import label_rules
 from detector.events.segmenter import Segmenter
 from detector.events.steps import ClipSteps, FrameSteps, MedianSteps, Steps
@@ -67,14 +69,19 @@ Work = tuple[int, Window | Cut]
 class Pipeline:
     """One source, heard by one or several models."""
 
-    def __init__(self, listeners: Sequence[Listener]) -> None:
-        """Set up.
+    def __init__(self, listeners: Sequence[Listener], *, remember: bool = False) -> None:
+        """Set up; with `remember`, keep the last minutes' scores for those who ask why.
 
         Raises:
             ConfigError: if settings do not fit a model.
         """
+        self._listeners = list(listeners)
+        self._histories = [ScoreHistory() if remember else None for _ in listeners]
         self._windower = Windower([window_request(listener) for listener in listeners])
-        self._segmenters = [_segmenter(listener) for listener in listeners]
+        self._segmenters = [
+            _segmenter(listener, history)
+            for listener, history in zip(listeners, self._histories, strict=True)
+        ]
 
     def push(self, item: AudioBlock | Gap) -> Iterator[Work]:
         """Take what was heard, or was not; yield the work that it makes."""
@@ -101,6 +108,44 @@ class Pipeline:
         """End every segment where it is, without the work that is left."""
         end = self._windower.end_sample
         return [event for segmenter in self._segmenters for event in segmenter.cut(end)]
+
+    def retune(self, index: int, listener: Listener) -> list[Event]:
+        """Have model `index` go by other labels, thresholds and durations from now on.
+
+        Its hop and its filter stay as they are. Returns the ends of what is no longer wanted.
+
+        Raises:
+            ConfigError: if the settings do not fit the model; then nothing is changed.
+        """
+        segmenter, settings = self._segmenters[index], listener.settings
+        if isinstance(segmenter, CtcDecoder):
+            segmenter.retune(settings)
+            events = []
+        else:
+            events = segmenter.retune(
+                label_rules(listener.spec, settings),
+                round(settings.update_interval_s * SAMPLE_RATE),
+                self._windower.end_sample,
+            )
+        self._listeners[index] = listener
+        return events
+
+    def explain(
+        self, first_sample: int, end_sample: int, outcomes: Sequence[Outcome]
+    ) -> list[Explained]:
+        """Say of the labels that stood out in a stretch of sound why they were events, or not."""
+        return [
+            explained
+            for listener, history in zip(self._listeners, self._histories, strict=True)
+            if history and not listener.spec.ctc
+            for explained in explain(
+                listener.spec,
+                label_rules(listener.spec, listener.settings),
+                list(history.between(first_sample, end_sample)),
+                [outcome for outcome in outcomes if outcome.model == listener.spec.id],
+                first_sample,
+            )
+        ]
 
 
 def replay(
@@ -131,7 +176,7 @@ def window_request(listener: Listener) -> WindowRequest:
     )
 
 
-def _segmenter(listener: Listener) -> Segmenter | CtcDecoder:
+def _segmenter(listener: Listener, history: ScoreHistory | None) -> Segmenter | CtcDecoder:
     spec, settings = listener.spec, listener.settings
     hop = listener.window.hop_samples
     context = context_samples(listener.window.samples) if spec.ctc else None
@@ -147,5 +192,7 @@ def _segmenter(listener: Listener) -> Segmenter | CtcDecoder:
         return CtcDecoder(spec, spec.ctc, settings, steps)
     if settings.smoothing_windows > 1:
         steps = MedianSteps(steps, settings.smoothing_windows)
+    if history:
+        steps = RememberedSteps(steps, history)
     rules = label_rules(spec, settings)
     return Segmenter(spec.id, rules, steps, round(settings.update_interval_s * SAMPLE_RATE))
