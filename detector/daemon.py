@@ -136,6 +136,7 @@ class Source:
     def mute(self) -> None:
         """Say nothing more of what is heard; what was told to begin ends here, cut off."""
         self._muted = True
+        self._outcomes.mute(self._ring.end_sample)
         self._publish(self._gate.close(self._ring.end_sample))
 
     def unmute(self) -> None:
@@ -257,7 +258,7 @@ class Source:
         for event in events:
             held = self._why_held(event)
             self._held += held is not None and event.type == "start"
-            self._outcomes.add(event, held)
+            self._outcomes.add(event, held, self._ring.end_sample)
             told = self._gate.admit(event, held, self._ring.end_sample)
             if told:
                 self._publish([told])

@@ -277,6 +277,16 @@ def test_check_tells_each_line_and_ends_with_4_where_one_is_wrong(config: Path) 
     assert "1" in lines[3]
 
 
+def test_check_tells_of_labels_that_no_model_hears(config: Path) -> None:
+    config.write_text(
+        "[mqtt]\nenabled = false\n[[sources]]\nname = 'hall'\naudio_file = '/dev/null'\n"
+        '[[schedule]]\nfrom = "22:00"\nto = "07:00"\nonly = ["lwo"]\n' + config.read_text()
+    )
+    done = detector("check", "--config", config)
+    assert done.returncode == 4
+    assert "schedule.0.only: no model hears 'lwo'; did you mean 'low'?" in done.stdout
+
+
 def test_a_reader_that_goes_away_ends_replay_quietly(config: Path, recording: Path) -> None:
     command = (
         f"'{sys.executable}' -m detector replay '{recording}' '{recording}' --json "

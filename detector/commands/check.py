@@ -11,6 +11,7 @@ from rich.text import Text
 from detector.capture.devices import Device, match, query_devices
 from detector.capture.wavfile import open_audio
 from detector.config import Config, SourceSettings, load_config
+from detector.control import check_labels
 from detector.errors import ConfigError, DetectorError
 from detector.loading import load_model
 from detector.operate.logs import configure
@@ -55,6 +56,7 @@ def _lines(path: Path | None) -> Iterator[Line]:
 
 
 def _models(config: Config, path: Path | None) -> Iterator[Line]:
+    listeners = []
     for name, settings in config.models.items():
         subject = f"models.{name}"
         try:
@@ -62,6 +64,7 @@ def _models(config: Config, path: Path | None) -> Iterator[Line]:
         except DetectorError as error:
             yield subject, error
         else:
+            listeners.append(model.listener)
             spec = model.listener.spec
             count = len(model.listener.labels)
             what = (
@@ -70,6 +73,11 @@ def _models(config: Config, path: Path | None) -> Iterator[Line]:
                 else f"{count or 'all'} words"
             )
             yield subject, f"{spec.id} on {model.session.provider}, {what} become events"
+    if len(listeners) == len(config.models):
+        try:
+            check_labels(config, listeners, path)
+        except ConfigError as error:
+            yield "labels", error
 
 
 def _sources(config: Config) -> Iterator[Line]:

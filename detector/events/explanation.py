@@ -64,7 +64,9 @@ def explain(
         outcomes: of this model's segments in that stretch.
         first_sample: where that stretch begins.
     """
-    by_label = {outcome.label: outcome for outcome in outcomes}
+    # If a label was both told and held back there, it was told.
+    told_last = sorted(outcomes, key=lambda outcome: outcome.held is None)
+    by_label = {outcome.label: outcome for outcome in told_last}
     peaks = {
         index: 0.0 for index, label in enumerate(spec.labels) if label.slug in by_label
     }  # even if others were louder

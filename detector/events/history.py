@@ -6,7 +6,7 @@ model, and what became of the last few hundred segments.
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -36,11 +36,13 @@ class Heard:
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of a segment."""
+    """What became of a segment, or of the part of it that was told or held back."""
 
     model: str
     """name@version, as in events."""
     label: str
+    segment: int
+    """Where the segment begins, by which its events are known."""
     onset_sample: int
     offset_sample: int | None
     """None while it goes on."""
@@ -56,18 +58,34 @@ class Outcomes:
     def __init__(self) -> None:
         self._kept: deque[Outcome] = deque(maxlen=self._MOST)
 
-    def add(self, event: Event, held: Held | None) -> None:
-        """Take note of an event: `held` says why it was not told."""
+    def add(self, event: Event, held: Held | None, now_sample: int) -> None:
+        """Take note of an event.
+
+        Args:
+            event: of the source's next event.
+            held: why nothing may begin now.
+            now_sample: how far the source was heard.
+        """
+        key = event.model, event.label, event.onset_sample
         if event.type == "start":
-            self._kept.append(Outcome(event.model, event.label, event.onset_sample, None, held))
+            self._kept.append(Outcome(*key, event.onset_sample, None, held))
             return
         for outcome in reversed(self._kept):
-            if (outcome.model, outcome.label, outcome.onset_sample) == (
-                event.model, event.label, event.onset_sample,
-            ):  # fmt: skip
-                outcome.offset_sample = event.offset_sample
-                outcome.held = outcome.held if event.type == "end" else held
+            if (outcome.model, outcome.label, outcome.segment) == key:
+                if event.type == "end":
+                    outcome.offset_sample = event.offset_sample
+                elif outcome.held and outcome.held != held:
+                    self._split(outcome, held, now_sample)
                 return
+
+    def mute(self, now_sample: int) -> None:
+        """What goes on and was told is held back from now on."""
+        for outcome in [o for o in self._kept if o.offset_sample is None and not o.held]:
+            self._split(outcome, "muted", now_sample)
+
+    def _split(self, outcome: Outcome, held: Held | None, sample: int) -> None:
+        outcome.offset_sample = sample
+        self._kept.append(replace(outcome, onset_sample=sample, offset_sample=None, held=held))
 
     def between(self, first_sample: int, end_sample: int) -> Iterator[Outcome]:
         """Of the segments in a stretch of sound."""

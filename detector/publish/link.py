@@ -40,8 +40,9 @@ _IN_FLIGHT: Final = 20
 """Unconfirmed messages at a time, unless the broker accepts fewer."""
 _PUBLISH_OVERHEAD: Final = 10
 """Bytes of a PUBLISH packet besides topic and payload, at most: 5 header, 2 + 2 + 1 fields."""
-_LARGEST_RECEIVED: Final = 65_536
-"""Bytes of a packet that the broker may send us: commands are short."""
+_LARGEST_RECEIVED: Final = 1_048_576
+"""Bytes of a packet that the broker may send us. Commands are short; what Home Assistant was told
+of many sources, and is read back, is not."""
 
 
 @dataclass(frozen=True, slots=True)

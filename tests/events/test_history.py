@@ -90,7 +90,7 @@ def test_what_is_remembered_does_not_grow_without_end() -> None:
     steps = RememberedSteps(ClipSteps(HOP), history)
     for index in range(1, 3 * 2 * KEPT_S):
         steps.push(clip(index * HOP, 0.5, new=HOP))
-        outcomes.add(event("start", "dog", index * HOP), None)
+        outcomes.add(event("start", "dog", index * HOP), None, 0)
     assert len(list(history.between(0, 10**12))) <= 2 * KEPT_S + 2
     assert len(list(outcomes.between(0, 10**12))) <= 500
 
@@ -111,27 +111,38 @@ def test_a_score_that_says_nothing_is_not_explained() -> None:
 
 def test_what_was_held_back_and_what_was_told() -> None:
     outcomes = Outcomes()
-    outcomes.add(event("start", "dog", HOP), "muted")
-    outcomes.add(event("start", "cat", HOP), "quiet_hours")
-    outcomes.add(event("start", "siren", HOP), None)
+    outcomes.add(event("start", "dog", HOP), "muted", 0)
+    outcomes.add(event("start", "cat", HOP), "quiet_hours", 0)
+    outcomes.add(event("start", "siren", HOP), None, 0)
     said = why(heard((0.9, 0.9, 0.9)), rules(), outcomes)
     assert said == {"dog": "muted", "cat": "quiet_hours", "siren": "event"}
 
 
 def test_a_part_of_an_event_that_had_begun_before_is_merged() -> None:
     outcomes = Outcomes()
-    outcomes.add(event("start", "dog", -10 * HOP), None)
+    outcomes.add(event("start", "dog", -10 * HOP), None, 0)
     assert why(heard((0.1, 0, 0)), rules(), outcomes) == {"dog": "merged"}
 
 
 def test_an_event_is_explained_even_if_other_labels_were_louder() -> None:
     outcomes = Outcomes()
-    outcomes.add(event("start", "cat", HOP), None)
-    outcomes.add(event("end", "cat", HOP, 2 * HOP), None)
+    outcomes.add(event("start", "cat", HOP), None, 0)
+    outcomes.add(event("end", "cat", HOP, 2 * HOP), None, 0)
     [said] = explain(SPEC, rules(), [], list(outcomes.between(0, 10 * HOP)), HOP)
     assert (said.label, said.why, said.onset_sample, said.offset_sample) == (
         "cat", "event", HOP, 2 * HOP,
     )  # fmt: skip
+
+
+def test_a_segment_that_is_muted_half_way_was_told_in_part() -> None:
+    outcomes = Outcomes()
+    outcomes.add(event("start", "dog", 0), None, 0)
+    outcomes.mute(100)
+    outcomes.add(event("update", "dog", 0), "muted", 150)
+    outcomes.add(event("update", "dog", 0), None, 200)
+    outcomes.add(event("end", "dog", 0, 300), None, 350)
+    parts = [(o.onset_sample, o.offset_sample, o.held) for o in outcomes.between(0, 1000)]
+    assert parts == [(0, 100, None), (100, 200, "muted"), (200, 300, None)]
 
 
 def test_a_new_threshold_counts_from_the_next_window() -> None:

@@ -136,6 +136,16 @@ async def test_what_an_earlier_run_told_of_and_is_gone_is_removed(broker: Broker
     assert third.keys() == parts(HALL).keys()
 
 
+@pytest.mark.broker
+async def test_a_message_of_many_sources_is_read_back_too(broker: Broker) -> None:
+    labels = {f"label_{n}": f"Label {n}" for n in range(MOST_LABELS)}
+    first = await told_by_a_run(broker, {f"source_{n}": labels for n in range(16)})
+    assert len(json.dumps(first)) > 200_000
+    second = await told_by_a_run(broker, {"source_0": labels})
+    assert second.keys() == first.keys()
+    assert second["source_15-level"] == {"platform": "sensor"}
+
+
 async def told_by_a_run(broker: Broker, sources: Labels) -> dict[str, dict[str, Any]]:
     """The components that the broker holds after a publisher has come and gone."""
     settings = broker.settings()
