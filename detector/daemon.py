@@ -182,9 +182,13 @@ class Source:
             begin=utc(first),
             end=utc(end),
             status=self._status,
-            not_heard_s=sum(
-                max(0, min(end, gap.end_sample) - max(first, gap.first_sample)) / SAMPLE_RATE
-                for gap in self._last_gaps
+            not_heard_s=round(
+                sum(
+                    max(0, min(end, gap.end_sample) - max(first, gap.first_sample))
+                    for gap in self._last_gaps
+                )
+                / SAMPLE_RATE,
+                3,
             ),
             labels=tuple(
                 LabelExplanation(
