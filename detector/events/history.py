@@ -131,7 +131,7 @@ class ScoreHistory:
         )
 
     def _heard(self, best: FloatArray) -> Heard:
-        top = np.argsort(best)[::-1][:_TOP]
+        top = np.argsort(best)[: -_TOP - 1 : -1].copy()  # a view would keep all of it
         return Heard(self._first, self._end, top, best[top])
 
 
