@@ -160,6 +160,37 @@ def tune(
     tune_thresholds(folder, reference, config, false_alarms_per_hour=false_alarms_per_hour, out=out)
 
 
+@app.command()
+def watch(
+    config: ConfigFile = None,
+    node: Annotated[str | None, typer.Option(help="Only this one; all if absent.")] = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Events and gaps as JSON lines.")] = False,
+) -> None:
+    """Print what detectors publish, as it arrives from the configuration's broker."""
+    from detector.commands.watch import watch_events
+
+    watch_events(config, node, as_json=as_json)
+
+
+@app.command()
+def explain(
+    at: Annotated[
+        str, typer.Option(help="Local time, as 03:12 or 03:12:30, or RFC 3339.", metavar="TIME")
+    ],
+    source: Annotated[
+        str | None, typer.Option(help="Which one, if the service has several.")
+    ] = None,
+    config: ConfigFile = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="As the service answers.")] = False,
+) -> None:
+    """Ask the running service why there was an event at a time of the last ten minutes, or none."""
+    from detector.commands.explain import explain_time
+
+    explain_time(config, source, at, as_json=as_json)
+
+
 def _version(value: bool) -> None:  # noqa: FBT001 (typer's callback)
     if value:
         typer.echo(__version__)

@@ -4,11 +4,15 @@ A mistake is refused with the file, the field, its value and what would be right
 guessed and no key is ignored.
 """
 
+import os
+import re
 import socket
 import tomllib
 from collections.abc import Mapping
+from datetime import time
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self, get_args
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
     AfterValidator,
@@ -60,6 +64,8 @@ class TlsSettings(FileSettings):
     certificate_file: Path | None = None
     """The client's certificate and key, if the broker asks for one."""
     key_file: Path | None = None
+    alpn: tuple[Annotated[str, StringConstraints(min_length=1, max_length=255)], ...] | None = None
+    """Protocols to ask for, if one port serves several: AWS IoT wants "mqtt" on port 443."""
 
     @model_validator(mode="after")
     def _pair(self) -> Self:
@@ -73,6 +79,8 @@ class MqttSettings(FileSettings):
     host: str = Field("localhost", min_length=1)
     port: int | None = Field(None, ge=1, le=65535)
     """1883, or 8883 with TLS, if absent."""
+    transport: Literal["tcp", "websockets"] = "tcp"
+    websocket_path: str = Field("/mqtt", pattern=r"^/[!-~]*$")
     prefix: TopicPath = "detector"
     client_id: str | None = Field(None, min_length=1, max_length=64)
     """`{prefix}-{node}` if absent."""
@@ -86,8 +94,14 @@ class MqttSettings(FileSettings):
     """How long one operation may take before the connection counts as lost."""
     queue_events: int = Field(10_000, ge=1)
     """Events kept while the broker is away; beyond it the oldest are dropped and counted."""
+    queue_bytes: int = Field(32 * 2**20, ge=100_000)
+    """How much room they may take; beyond it as well."""
     scores: bool = False
     """Publish the top labels of each window, for tuning."""
+    level_interval_s: float = Field(10.0, ge=0)
+    """How often the level of each source is published; 0 is never."""
+    commands: bool = False
+    """Obey what is sent to `{prefix}/{node}/command/…`: mute, thresholds, reload, explain."""
     tls: TlsSettings | None = None
 
     @property
@@ -101,6 +115,57 @@ class MqttSettings(FileSettings):
         if (self.password_file or self.password_credential) and not self.username:
             raise ValueError("a password needs a username")
         return self
+
+
+class HomeAssistantSettings(Settings):
+    enabled: bool = False
+    """Tell Home Assistant, by MQTT discovery, what there is to see."""
+    discovery_prefix: TopicPath = "homeassistant"
+    """As Home Assistant's MQTT integration has it."""
+    labels: tuple[Slug, ...] | None = None
+    """The labels that get a binary sensor for each source; all that can be heard if absent, up to
+    a bound."""
+
+
+Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+WEEKDAYS: tuple[Weekday, ...] = get_args(Weekday)
+
+
+class ScheduleSettings(Settings):
+    """Hours in which only some labels become events, or none."""
+
+    begin: time = Field(alias="from")
+    """Local time at which the hours begin, as "22:00"."""
+    end: time = Field(alias="to")
+    """Local time at which they end; the next day if that is not after `from`, so that the same
+    time twice is a whole day."""
+    days: tuple[Weekday, ...] | None = Field(None, min_length=1)
+    """On which days they begin; every day if absent."""
+    sources: tuple[Slug, ...] | None = Field(None, min_length=1)
+    """Which sources it is about; all if absent."""
+    only: tuple[Slug, ...] | None = Field(None, min_length=1)
+    """The labels that become events in these hours."""
+    quiet: bool = False
+    """None does."""
+
+    @field_validator("begin", "end", mode="before")
+    @classmethod
+    def _local_time(cls, value: object) -> object:
+        if isinstance(value, time):  # TOML has times of its own
+            return value
+        found = re.fullmatch(r"([01]?\d|2[0-4]):([0-5]\d)", str(value))
+        if not found or (int(found[1]) == _HOURS and int(found[2])):
+            raise ValueError('must be a local time such as "22:00"')
+        return time(int(found[1]) % _HOURS, int(found[2]))
+
+    @model_validator(mode="after")
+    def _says_what(self) -> Self:
+        if self.quiet == (self.only is not None):
+            raise ValueError("give either only = [labels] or quiet = true")
+        return self
+
+
+_HOURS: Final = 24
 
 
 class ConsoleSettings(Settings):
@@ -308,8 +373,15 @@ def _host_slug() -> str:
 class Config(Settings):
     node: Slug = Field(default_factory=_host_slug)
     """What this machine is called in topics and events; its host name if absent."""
+    state_dir: Path | None = None
+    """Where events wait for the broker; what the service manager names in $STATE_DIRECTORY if
+    absent, else $XDG_STATE_HOME/detector, which is ~/.local/state/detector."""
     mqtt: MqttSettings = MqttSettings()
     console: ConsoleSettings = ConsoleSettings()
+    homeassistant: HomeAssistantSettings = HomeAssistantSettings()
+    schedule: tuple[ScheduleSettings, ...] = ()
+    time_zone: str | None = None
+    """Of the schedule, as "Europe/Vienna"; this machine's own if absent."""
     log: LogSettings = LogSettings()
     models: dict[Slug, ModelSettings] = Field(
         default_factory=lambda: {"sounds": ModelSettings(bundle="sounds")}, min_length=1
@@ -320,6 +392,26 @@ class Config(Settings):
         default_factory=lambda: (SourceSettings(name="microphone", device="default"),), min_length=1
     )
 
+    @property
+    def state_folder(self) -> Path:
+        """Where state is kept between runs."""
+        if self.state_dir is not None:
+            return self.state_dir
+        if given := os.environ.get("STATE_DIRECTORY"):
+            return Path(given.partition(":")[0])
+        home = os.environ.get("XDG_STATE_HOME", "")
+        if Path(home).is_absolute():
+            return Path(home, "detector")
+        try:
+            return Path("~/.local/state/detector").expanduser()
+        except RuntimeError:
+            raise ConfigError("state_dir: must be given: there is no home directory") from None
+
+    @field_validator("state_dir", mode="before")
+    @classmethod
+    def _resolve_state_dir(cls, value: object, info: ValidationInfo) -> object:
+        return _beside(value, info) if isinstance(value, str) else value
+
     @field_validator("sources")
     @classmethod
     def _unique(cls, sources: tuple[SourceSettings, ...]) -> tuple[SourceSettings, ...]:
@@ -328,6 +420,37 @@ class Config(Settings):
             if names.count(name) > 1:
                 raise ValueError(f"two sources are called {name!r}; names are parts of topics")
         return sources
+
+    @field_validator("time_zone")
+    @classmethod
+    def _known_zone(cls, name: str | None) -> str | None:
+        if name is not None:
+            try:
+                ZoneInfo(name)
+            except (ValueError, OSError, ZoneInfoNotFoundError):
+                raise ValueError(
+                    "no such time zone here: it is written as Europe/Vienna, and the system needs "
+                    "its package tzdata"
+                ) from None
+        return name
+
+    @model_validator(mode="after")
+    def _discovery_needs_a_broker(self) -> Self:
+        if self.homeassistant.enabled and not self.mqtt.enabled:
+            raise ValueError("homeassistant.enabled: needs mqtt.enabled = true")
+        return self
+
+    @model_validator(mode="after")
+    def _scheduled_sources_exist(self) -> Self:
+        names = [source.name for source in self.sources]
+        for index, schedule in enumerate(self.schedule):
+            for name in schedule.sources or ():
+                if name not in names:
+                    raise ValueError(
+                        f"schedule.{index}.sources: there is no source {name!r}, "
+                        f"only {', '.join(names)}"
+                    )
+        return self
 
     @model_validator(mode="after")
     def _models_exist(self) -> Self:

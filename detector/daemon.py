@@ -12,28 +12,42 @@ import asyncio
 import contextlib
 import signal
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import structlog
 
+from detector import __version__
 from detector.capture.clock import SampleClock
 from detector.capture.process import Microphone
 from detector.capture.ring import RingBuffer
 from detector.capture.wavfile import play
 from detector.config import Config, PatternSettings, SourceSettings
+from detector.control import Operator, check_labels
+from detector.errors import ConfigError
+from detector.events.gate import Gate, Held
+from detector.events.history import KEPT_S, Outcomes
 from detector.inference.waiting import WaitingWindows
 from detector.inference.worker import Worker
 from detector.loading import Model
 from detector.operate.health import SignalMonitor
+from detector.operate.schedule import Schedule
 from detector.operate.systemd import notify
 from detector.pipeline import Listener, Pipeline
+from detector.publish.commands import Control
 from detector.publish.console import ConsolePublisher
+from detector.publish.durable import DurableOutbox
+from detector.publish.homeassistant import HomeAssistant
 from detector.publish.messages import Narrator, SourceStatus
 from detector.publish.mqtt import MqttPublisher
+from detector.publish.outbox import Outbox
 from detector.publish.publisher import Publisher
-from detector.records import SAMPLE_RATE, AudioBlock, Cut, Event, Scores
+from detector.publish.replies import Explanation, LabelExplanation
+from detector.records import SAMPLE_RATE, AudioBlock, Cut, Event, Gap, Scores
 
 log = structlog.get_logger()
 
@@ -44,6 +58,8 @@ WAITING_S: Final = 2.0
 STATS_INTERVAL_S: Final = 60.0
 DRAIN_DEADLINE_S: Final = 5.0
 TOP_SCORES: Final = 5
+GAPS_KEPT: Final = 100
+"""For those who ask why there was no event."""
 
 
 class Source:
@@ -55,30 +71,47 @@ class Source:
         node: str,
         models: Sequence[tuple[Listener, Worker]],
         publishers: Sequence[Publisher],
-        patterns: Mapping[str, PatternSettings] | None = None,
+        schedule: Schedule,
+        patterns: Mapping[str, PatternSettings],
+        last_sequence: int = 0,
     ) -> None:
         self.name = settings.name
         self._settings = settings
-        self._models = models
+        self._models = list(models)
         self._publishers = publishers
         self._ring = RingBuffer(RING_S * SAMPLE_RATE)
         self._reader = self._ring.reader()
         self._clock = SampleClock()
-        self._pipeline = Pipeline([listener for listener, _ in models], patterns=patterns)
+        self._pipeline = Pipeline(
+            [listener for listener, _ in models], patterns=patterns, remember=True
+        )
+        self._patterns = patterns
+        self._gate, self._outcomes = Gate(), Outcomes()
+        self._schedule, self._muted = schedule, False
+        self._last_gaps: deque[Gap] = deque(maxlen=GAPS_KEPT)
         self._waiting = [
             WaitingWindows(max(2, round(WAITING_S * SAMPLE_RATE / listener.window.hop_samples)))
             for listener, _ in models
         ]
         # Two runs may have begun at what their clocks told was the same time.
-        self._narrator = Narrator(node, self.name, salt=str(time.time_ns()))
+        self._narrator = Narrator(node, self.name, str(time.time_ns()), last_sequence)
         self._signal = SignalMonitor()
         self._status: SourceStatus = "offline"
-        self._events = self._gaps = 0
+        self._events = self._held = self._gaps = 0
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The names of what it can report, by slug."""
+        names = {label.slug: label.name for listener, _ in self._models
+                 for label in listener.spec.labels}  # fmt: skip
+        names |= {slug: pattern.subject(slug) for slug, pattern in self._patterns.items()}
+        return {slug: names.get(slug, slug) for slug in self._pipeline.labels}
 
     def declare(self) -> None:
         """Tell the publishers what this source can have to say."""
+        labels = list(self.labels)
         for publisher in self._publishers:
-            publisher.declare(self.name, self._pipeline.labels)
+            publisher.declare(self.name, labels)
             publisher.source_status(self.name, self._status)
 
     async def run(self) -> None:
@@ -100,8 +133,83 @@ class Source:
             "samples_overrun": self._reader.overrun_samples,
             "windows_skipped": sum(waiting.skipped for waiting in self._waiting),
             "events": self._events,
+            "events_held": self._held,
             "gaps": self._gaps,
         }
+
+    def mute(self) -> None:
+        """Say nothing more of what is heard; what was told to begin ends here, cut off."""
+        self._muted = True
+        self._outcomes.mute(self._ring.end_sample)
+        self._publish(self._gate.close(self._ring.end_sample))
+
+    def unmute(self) -> None:
+        self._muted = False
+
+    def reschedule(self, schedule: Schedule) -> None:
+        """From now on keep other hours."""
+        self._schedule = schedule
+
+    def retune(self, listener: Listener) -> None:
+        """Have a model go by other labels, thresholds and durations, if it listens here.
+
+        Raises:
+            ConfigError: if they do not fit; then nothing is changed.
+        """
+        for index, (running, worker) in enumerate(self._models):
+            if running.name == listener.name:
+                ended = self._pipeline.retune(index, listener)
+                self._models[index] = listener, worker
+                self._tell(ended)
+
+    def explain(self, at: datetime, within_s: float) -> Explanation:
+        """Say what was heard around a time, and why it was an event, or not.
+
+        Raises:
+            ConfigError: if nothing is known of that time.
+        """
+        ago = (datetime.now(UTC) - at).total_seconds()
+        if ago < 0:
+            raise ConfigError(f"at: {at.isoformat()} has not come yet")
+        if not self._clock.started:
+            raise ConfigError(f"{self.name} has not heard anything yet")
+        centre = self._clock.sample_at(time.monotonic() - ago)
+        first, end = (round(centre + sign * within_s * SAMPLE_RATE) for sign in (-1, 1))
+        if ago > KEPT_S or end <= 0:
+            raise ConfigError(
+                f"at: {at.isoformat()}: only the last {KEPT_S // 60} minutes are remembered, "
+                "since the source began"
+            )
+        utc = self._clock.utc
+        return Explanation(
+            source=self.name,
+            begin=utc(first),
+            end=utc(end),
+            status=self._status,
+            not_heard_s=round(
+                sum(
+                    max(0, min(end, gap.end_sample) - max(first, gap.first_sample))
+                    for gap in self._last_gaps
+                )
+                / SAMPLE_RATE,
+                3,
+            ),
+            labels=tuple(
+                LabelExplanation(
+                    model=said.model,
+                    label=said.label,
+                    name=said.name,
+                    peak=round(said.peak, 4),
+                    onset_threshold=said.onset_threshold,
+                    why=said.why,
+                    onset=None if said.onset_sample is None else utc(said.onset_sample),
+                    offset=None if said.offset_sample is None else utc(said.offset_sample),
+                )
+                for said in self._pipeline.explain(
+                    first, end, list(self._outcomes.between(first, end))
+                )
+            ),
+        )
 
     async def _capture(self) -> None:
         """Fill the ring from the device or the file."""
@@ -133,6 +241,7 @@ class Source:
                     publisher.level(self.name, float(np.square(item.samples).mean()))
             else:
                 self._gaps += 1
+                self._last_gaps.append(item)
                 message = self._narrator.gap(item, self._clock.utc)
                 for publisher in self._publishers:
                     publisher.gap(message)
@@ -153,6 +262,22 @@ class Source:
             self._tell(self._pipeline.resolve(index, answer))
 
     def _tell(self, events: Sequence[Event]) -> None:
+        """Publish what may be told of events; nothing that begins while it may not."""
+        for event in events:
+            held = self._why_held(event)
+            self._held += held is not None and event.type == "start"
+            self._outcomes.add(event, held, self._ring.end_sample)
+            told = self._gate.admit(event, held, self._ring.end_sample)
+            if told:
+                self._publish([told])
+
+    def _why_held(self, event: Event) -> Held | None:
+        if self._muted:
+            return "muted"
+        onset = self._clock.utc(event.onset_sample)
+        return None if self._schedule.allows(self.name, event.label, onset) else "quiet_hours"
+
+    def _publish(self, events: Sequence[Event]) -> None:
         for event in events:
             self._events += 1
             message = self._narrator.event(event, self._clock.utc)
@@ -184,31 +309,66 @@ class Source:
                 publisher.source_status(self.name, status)
 
 
-async def serve(config: Config, models: dict[str, Model], extra: Sequence[Publisher] = ()) -> None:
+async def serve(
+    config: Config,
+    models: dict[str, Model],
+    extra: Sequence[Publisher] = (),
+    path: Path | None = None,
+) -> None:
     """Run until a signal asks to stop, or until every source has ended.
 
     Args:
         config: what to run.
         models: the loaded models of that configuration.
         extra: publishers beside those that the configuration names.
+        path: where the configuration was read from, and is read again from.
+
+    Raises:
+        ConfigError: the schedule names labels that none of the models has.
+        StateError: another daemon has the state directory.
     """
-    mqtt = MqttPublisher(config.mqtt, config.node) if config.mqtt.enabled else None
+    if not config.mqtt.enabled:
+        await _serve(config, models, extra, path, None)
+        return
+    settings = config.mqtt
+    async with DurableOutbox(
+        config.state_folder, settings.queue_events, settings.queue_bytes
+    ) as outbox:
+        await _serve(config, models, extra, path, outbox)
+
+
+async def _serve(
+    config: Config,
+    models: dict[str, Model],
+    extra: Sequence[Publisher],
+    path: Path | None,
+    outbox: Outbox | None,
+) -> None:
+    """As `serve`; over MQTT if there is an outbox."""
+    mqtt = MqttPublisher(config.mqtt, config.node, outbox) if outbox is not None else None
     publishers: list[Publisher] = [*extra, *([mqtt] if mqtt else [])]
     if config.console.enabled:
         publishers.append(ConsolePublisher())
     workers = {name: Worker(model.session) for name, model in models.items()}
+    schedule = Schedule(config.schedule, config.time_zone)
     sources = [
         Source(
             settings,
             config.node,
             [(models[name].listener, workers[name]) for name in settings.models or models],
             publishers,
+            schedule,
             config.patterns,
+            outbox.sequence(settings.name) if outbox is not None else 0,
         )
         for settings in config.sources
     ]
+    listeners = [model.listener for model in models.values()]
+    check_labels(config, listeners, path)
     for source in sources:
         source.declare()
+    if mqtt:
+        _offer_control(mqtt, config, sources, listeners, path)
     async with _stop_signals() as stop, asyncio.TaskGroup() as group:
         sending = group.create_task(mqtt.run(), name="mqtt") if mqtt else None
         stats = group.create_task(_publish_stats(mqtt, sources), name="stats") if mqtt else None
@@ -224,9 +384,27 @@ async def serve(config: Config, models: dict[str, Model], extra: Sequence[Publis
             stats.cancel()
             left = await mqtt.drain(DRAIN_DEADLINE_S)
             if left:
-                log.warning("stopped with events that no broker took", events=left)
+                log.warning("stopped with events that no broker took: they wait", events=left)
             sending.cancel()
     log.info("stopped")
+
+
+def _offer_control(
+    mqtt: MqttPublisher,
+    config: Config,
+    sources: Sequence[Source],
+    listeners: Sequence[Listener],
+    path: Path | None,
+) -> None:
+    """Let Home Assistant know what there is, and take commands, as the configuration wants it."""
+    settings = config.homeassistant
+    discovery = HomeAssistant(settings, config.mqtt, config.node, __version__, mqtt)
+    if settings.enabled:
+        discovery.start({source.name: source.labels for source in sources})
+    if config.mqtt.commands:
+        operator = Operator(config, path, sources, listeners, mqtt, discovery)
+        operator.start()
+        Control(config.mqtt.prefix, config.node, mqtt, operator).start()
 
 
 async def _until(stop: asyncio.Event, hearing: Sequence[asyncio.Task[None]]) -> None:
@@ -244,9 +422,7 @@ async def _publish_stats(mqtt: MqttPublisher, sources: Sequence[Source]) -> None
         mqtt.stats(
             {
                 "uptime_s": round(time.monotonic() - began),
-                "queued_events": mqtt.queued,
-                "dropped_events": mqtt.dropped_events,
-                "rejected_events": mqtt.rejected_events,
+                **mqtt.counts(),
                 "sources": {source.name: source.stats() for source in sources},
             }
         )

@@ -41,3 +41,7 @@ class ProviderError(DetectorError, RuntimeError):
 
 class BrokerError(DetectorError, ConnectionError):
     """The MQTT broker cannot be reached, or refuses the connection."""
+
+
+class StateError(DetectorError, OSError):
+    """The state directory cannot be used."""

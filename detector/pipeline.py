@@ -13,7 +13,9 @@ from functools import partial
 from detector.config import ModelSettings, PatternSettings
 from detector.errors import ConfigError
 from detector.events.ctc import CtcDecoder, context_samples
+from detector.events.explanation import Explained, explain
 from detector.events.fusion import Confirmation, Decider, decide, decider_of
+from detector.events.history import Outcome, ScoreHistory
 from detector.events.labels import label_rules
 from detector.events.patterns import Ear, Patterns
 from detector.events.segmenter import Segmenter
@@ -87,6 +89,8 @@ class Pipeline:
         listeners: Sequence[Listener],
         watch: Watch | None = None,
         patterns: Mapping[str, PatternSettings] | None = None,
+        *,
+        remember: bool = False,
     ) -> None:
         """Set up.
 
@@ -94,24 +98,27 @@ class Pipeline:
             listeners: the models.
             watch: sees what the segmenters see.
             patterns: rules over their labels, by their slugs.
+            remember: keep the last minutes' scores for those who ask why.
 
         Raises:
             ConfigError: if settings do not fit a model, or a pattern does not fit the models.
         """
+        self._listeners = list(listeners)
+        self._histories = [ScoreHistory() if remember else None for _ in listeners]
         self._windower = Windower([window_request(listener) for listener in listeners])
         self._deciders = [listener.decider for listener in listeners]
         self._confirmations = _confirmations(listeners)
         self._segmenters = [
-            _segmenter(listener, watch and partial(watch, index))
+            _segmenter(listener, self._watchers(index, watch))
             for index, listener in enumerate(listeners)
         ]
         self._patterns = Patterns(patterns or {}, [ear(listener) for listener in listeners])
-        published = [
-            *(x for listener in listeners for x in listener.labels),
-            *self._patterns.labels,
-        ]
-        self.labels = tuple(dict.fromkeys(published))
-        """The slugs of all that can become events."""
+
+    def _watchers(self, index: int, watch: Watch | None) -> Iterator[Callable[[Step], object]]:
+        if watch:
+            yield partial(watch, index)
+        if history := self._histories[index]:
+            yield history.add
 
     def push(self, item: AudioBlock | Gap) -> Iterator[Work]:
         """Take what was heard, or was not; yield the work that it makes."""
@@ -159,6 +166,50 @@ class Pipeline:
             events += found
             events += self._patterns.hear(index, answer, found, segmenter.heard_until)
         return events
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The slugs of all that can become events."""
+        published = (label for listener in self._listeners for label in listener.labels)
+        return tuple(dict.fromkeys((*published, *self._patterns.labels)))
+
+    def retune(self, index: int, listener: Listener) -> list[Event]:
+        """Have model `index` go by other labels, thresholds and durations from now on.
+
+        Its hop and its filter stay as they are. Returns the ends of what is no longer wanted.
+
+        Raises:
+            ConfigError: if the settings do not fit the model; then nothing is changed.
+        """
+        segmenter, settings = self._segmenters[index], listener.settings
+        if isinstance(segmenter, CtcDecoder):
+            segmenter.retune(settings)
+            events = []
+        else:
+            events = segmenter.retune(
+                label_rules(listener.spec, settings),
+                round(settings.update_interval_s * SAMPLE_RATE),
+                self._windower.end_sample,
+            )
+        self._listeners[index] = listener
+        return events + self._patterns.hear_ends(index, events, segmenter.heard_until)
+
+    def explain(
+        self, first_sample: int, end_sample: int, outcomes: Sequence[Outcome]
+    ) -> list[Explained]:
+        """Say of the labels that stood out in a stretch of sound why they were events, or not."""
+        return [
+            explained
+            for listener, history in zip(self._listeners, self._histories, strict=True)
+            if history and not listener.spec.ctc
+            for explained in explain(
+                listener.spec,
+                label_rules(listener.spec, listener.settings),
+                list(history.between(first_sample, end_sample)),
+                [outcome for outcome in outcomes if outcome.model == listener.spec.id],
+                first_sample,
+            )
+        ]
 
 
 def replay(
@@ -236,7 +287,7 @@ def ear(listener: Listener) -> Ear:
 
 
 def _segmenter(
-    listener: Listener, watch: Callable[[Step], object] | None = None
+    listener: Listener, watchers: Iterable[Callable[[Step], object]] = ()
 ) -> Segmenter | CtcDecoder:
     spec, settings = listener.spec, listener.settings
     steps = _steps(listener)
@@ -247,7 +298,7 @@ def _segmenter(
                 "median would take letters from them; leave it out"
             )
         return CtcDecoder(spec, spec.ctc, settings, steps)
-    if watch:
+    for watch in watchers:
         steps = WatchedSteps(steps, watch)
     rules = label_rules(spec, settings)
     return Segmenter(spec.id, rules, steps, round(settings.update_interval_s * SAMPLE_RATE))

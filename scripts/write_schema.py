@@ -4,12 +4,13 @@ import json
 from pathlib import Path
 
 from detector.publish.messages import json_schema
+from detector.publish.replies import AnswerMessage, StatsMessage
 
 SCHEMA_FILE = Path(__file__).resolve().parent.parent / "docs" / "events.schema.json"
 
 
 def text() -> str:
-    return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(json_schema(AnswerMessage, StatsMessage), indent=2, ensure_ascii=False) + "\n"
 
 
 if __name__ == "__main__":

@@ -146,6 +146,9 @@ class Subscriber:
         except aiomqtt.MqttError:
             self.gone.set()
 
+    async def send(self, topic: str, payload: str, **options: Any) -> None:
+        await self._client.publish(topic, payload, qos=1, **options)
+
     async def until(self, enough: Callable[["Subscriber"], object]) -> None:
         try:
             async with asyncio.timeout(self.PATIENCE_S), self._arrived:
@@ -167,11 +170,16 @@ class Proxy:
     """Stands between client and broker, and sees every packet.
 
     `judge(packet, from_client)` says what becomes of it: True passes it on, False drops it, and
-    None ends the connection.
+    None ends the connection. What the client sends goes no faster than `bytes_per_s`.
     """
 
-    def __init__(self, broker_port: int, judge: Callable[[bytes, bool], bool | None]) -> None:
-        self._broker_port, self._judge = broker_port, judge
+    def __init__(
+        self,
+        broker_port: int,
+        judge: Callable[[bytes, bool], bool | None] = lambda _packet, _from_client: True,
+        bytes_per_s: float | None = None,
+    ) -> None:
+        self._broker_port, self._judge, self._bytes_per_s = broker_port, judge, bytes_per_s
         self._connections: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server
         self.port: int
@@ -192,20 +200,20 @@ class Proxy:
         task = asyncio.create_task(self._connection(reader, writer))
         self._connections.add(task)
         task.add_done_callback(self._connections.discard)
+        task.add_done_callback(lambda _: writer.close())  # it may be cancelled before it begins
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        answers, requests = await asyncio.open_connection("127.0.0.1", self._broker_port)
-        ways = {
-            asyncio.create_task(self._forward(reader, requests, from_client=True)),
-            asyncio.create_task(self._forward(answers, writer, from_client=False)),
-        }
+        ends, ways = [writer], set[asyncio.Task[None]]()
         try:
+            answers, requests = await asyncio.open_connection("127.0.0.1", self._broker_port)
+            ends.append(requests)
+            ways.add(asyncio.create_task(self._forward(reader, requests, from_client=True)))
+            ways.add(asyncio.create_task(self._forward(answers, writer, from_client=False)))
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for way in ways:
                 way.cancel()
-            await asyncio.wait(ways)
-            for end in (writer, requests):
+            for end in ends:
                 end.close()
 
     async def _forward(
@@ -224,6 +232,8 @@ class Proxy:
                 if verdict is None:
                     return
                 if verdict:
+                    if from_client and self._bytes_per_s:
+                        await asyncio.sleep(len(packet) / self._bytes_per_s)
                     writer.write(packet)
                     await writer.drain()
 

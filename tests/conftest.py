@@ -1,6 +1,10 @@
 """Fixtures and settings that tests of several parts share."""
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import hypothesis
+import pytest
 
 from tests.sound import other_sound_server, sound_server
 
@@ -9,3 +13,13 @@ __all__ = ["other_sound_server", "sound_server"]
 # A busy machine is no reason for a test to fail.
 hypothesis.settings.register_profile("project", deadline=None)
 hypothesis.settings.load_profile("project")
+
+
+@pytest.fixture(autouse=True)
+def _state_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """What a daemon keeps between runs is kept between those of one test, and no longer."""
+    folder = tmp_path_factory.mktemp("state")
+    with pytest.MonkeyPatch.context() as environment:
+        environment.delenv("STATE_DIRECTORY", raising=False)
+        environment.setenv("XDG_STATE_HOME", str(folder))
+        yield folder / "detector"

@@ -100,6 +100,20 @@ def test_replay_counts_time_from_the_given_start(config: Path, recording: Path) 
     assert json.loads(done.stdout.splitlines()[0])["onset"].startswith("2026-11-22T12:00:0")
 
 
+def test_replay_keeps_the_quiet_hours_if_it_knows_the_time(config: Path, recording: Path) -> None:
+    quiet = '[[schedule]]\nfrom = "22:00"\nto = "07:00"\nquiet = true\n'
+    config.write_text(f'time_zone = "UTC"\n{config.read_text()}{quiet}')
+    told = {
+        start: detector("replay", recording, "--json", "--config", config, *start).stdout
+        for start in (
+            (),
+            ("--start", "2026-11-22T06:59:50Z"),
+            ("--start", "2026-11-22T06:59:57Z"),  # the sound begins at 07:00:01
+        )
+    }
+    assert [len(text.splitlines()) for text in told.values()] == [2, 0, 2]
+
+
 @pytest.mark.parametrize(
     ("rate", "channels", "subtype"),
     [(8_000, 1, "PCM_16"), (44_100, 2, "PCM_16"), (48_000, 1, "PCM_24"), (16_000, 6, "FLOAT")],
@@ -261,6 +275,16 @@ def test_check_tells_each_line_and_ends_with_4_where_one_is_wrong(config: Path) 
     assert [line.split()[0] for line in lines] == ["ok", "ok", "wrong", "wrong"]
     assert "no.wav" in lines[2]
     assert "1" in lines[3]
+
+
+def test_check_tells_of_labels_that_no_model_hears(config: Path) -> None:
+    config.write_text(
+        "[mqtt]\nenabled = false\n[[sources]]\nname = 'hall'\naudio_file = '/dev/null'\n"
+        '[[schedule]]\nfrom = "22:00"\nto = "07:00"\nonly = ["lwo"]\n' + config.read_text()
+    )
+    done = detector("check", "--config", config)
+    assert done.returncode == 4
+    assert "schedule.0.only: no model hears 'lwo'; did you mean 'low'?" in done.stdout
 
 
 def test_a_reader_that_goes_away_ends_replay_quietly(config: Path, recording: Path) -> None:

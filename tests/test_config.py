@@ -172,7 +172,7 @@ LOUD = '[patterns.a]\nkind = "loud_unlabelled"\n'
     [
         # Unknown settings, at each level.
         ("nod = 'x'", ["nod: there is no such setting; did you mean 'node'?"]),
-        ("xyz = 1", ["xyz: there is no such setting; there are node, mqtt, "]),
+        ("xyz = 1", ["xyz: there is no such setting; there are node, state_dir, mqtt, "]),
         ("[mqtt]\nhots = 'x'", ["mqtt.hots: ", "did you mean 'host'?"]),
         ("[mqtt.tls]\nca_fiel = 'x'", ["mqtt.tls.ca_fiel: ", "did you mean 'ca_file'?"]),
         ("[log]\nlvl = 'x'", ["log.lvl: ", "did you mean 'level'?"]),

@@ -17,7 +17,16 @@ MODULES = {
 STAGES = ("capture", "features", "inference", "events", "publish")
 LEAF = ("records", "errors", "slugs", "explain", "spec", "config")
 """In the order in which they may import one another."""
-COMPOSERS = ("pipeline", "loading", "daemon", "cli", "__main__", "commands", "evaluation")
+COMPOSERS = (
+    "pipeline",
+    "loading",
+    "control",
+    "daemon",
+    "cli",
+    "__main__",
+    "commands",
+    "evaluation",
+)
 PURE = ("features", "events", "pipeline", "records", "spec")
 """What knows no clock, does no I/O and waits for nothing."""
 

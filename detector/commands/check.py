@@ -11,6 +11,7 @@ from rich.text import Text
 from detector.capture.devices import Device, match, query_devices
 from detector.capture.wavfile import open_audio
 from detector.config import Config, SourceSettings, load_config
+from detector.control import check_labels
 from detector.errors import ConfigError, DetectorError
 from detector.loading import check_together, load_model
 from detector.operate.logs import configure
@@ -72,16 +73,18 @@ def _models(config: Config, path: Path | None) -> Iterator[Line]:
                 else f"{count or 'all'} words"
             )
             yield subject, f"{spec.id} on {model.session.provider}, {what} become events"
-    if len(models) == len(config.models):
-        try:
-            check_together(config, models, path)
-        except DetectorError as error:
-            yield "models", error
-        else:
-            yield from (
-                (f"patterns.{slug}", pattern.kind.replace("_", " "))
-                for slug, pattern in config.patterns.items()
-            )
+    if len(models) < len(config.models):
+        return
+    try:
+        check_together(config, models, path)
+        check_labels(config, [model.listener for model in models.values()], path)
+    except DetectorError as error:
+        yield "models", error
+    else:
+        yield from (
+            (f"patterns.{slug}", pattern.kind.replace("_", " "))
+            for slug, pattern in config.patterns.items()
+        )
 
 
 def _sources(config: Config) -> Iterator[Line]:

@@ -10,8 +10,10 @@ from detector.capture.clock import FixedClock
 from detector.capture.wavfile import open_audio, open_pcm
 from detector.config import PatternSettings, load_config
 from detector.errors import DetectorError
+from detector.events.gate import Gate
 from detector.loading import Model, load_models
 from detector.operate.logs import configure
+from detector.operate.schedule import Schedule
 from detector.pipeline import Pipeline, replay
 from detector.publish.console import ConsolePublisher
 from detector.publish.lines import LinesPublisher
@@ -39,6 +41,7 @@ def replay_files(
     configure(config.log)
     models = list(load_models(config, config_file).values())
     publisher: Publisher = ConsolePublisher() if as_json else LinesPublisher()
+    schedule = Schedule(config.schedule if start else (), config.time_zone)
     clock = FixedClock((start or datetime.fromtimestamp(0, UTC)).replace(tzinfo=UTC))
     failures: list[DetectorError] = []
     for file, source in zip(files, _source_names(files), strict=True):
@@ -47,8 +50,12 @@ def replay_files(
             opened = open_pcm(sys.stdin.buffer, rate, channels) if file == "-" else open_audio(file)
             with opened as blocks:
                 paced = _paced(blocks) if real_time else blocks
+                gate = Gate()
                 for event in _events(models, config.patterns, paced):
-                    publisher.event(narrator.event(event, clock.utc))
+                    allowed = schedule.allows(source, event.label, clock.utc(event.onset_sample))
+                    told = gate.admit(event, None if allowed else "quiet_hours", event.onset_sample)
+                    if told:
+                        publisher.event(narrator.event(told, clock.utc))
         except DetectorError as error:
             # The other recordings are not to blame.
             sys.stderr.write(f"detector: {error}\n")

@@ -12,4 +12,4 @@ from detector.operate.logs import configure
 def run_daemon(path: Path | None) -> None:
     config = load_config(path)
     configure(config.log)
-    asyncio.run(serve(config, load_models(config, path)))
+    asyncio.run(serve(config, load_models(config, path), path=path))

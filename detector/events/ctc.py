@@ -69,9 +69,18 @@ class CtcDecoder:
         delimiter = ctc.word_delimiter
         self._delimiter = None if delimiter is None else slugs.index(delimiter)
         self._silent = {i for i, label in enumerate(spec.labels) if not label.enabled}
+        self.retune(settings)
         self._in_words = delimiter is not None or any(
             token.startswith(_WORD_BEGINS) for token in self._tokens
         )
+        self._steps = steps
+        self._loudness = Loudness(self._KEEP_LOUDNESS)
+        self._last = self._blank
+        self._word: _Word | None = None
+        self._stepped_until = 0
+
+    def retune(self, settings: ModelSettings) -> None:
+        """From now on go by other words and thresholds."""
         self._only = settings.only
         self._thresholds = {
             slug: changes.onset_threshold
@@ -79,11 +88,6 @@ class CtcDecoder:
             if changes.onset_threshold is not None
         }
         self._disabled = {slug for slug, c in settings.labels.items() if c.enabled is False}
-        self._steps = steps
-        self._loudness = Loudness(self._KEEP_LOUDNESS)
-        self._last = self._blank
-        self._word: _Word | None = None
-        self._stepped_until = 0
 
     @property
     def heard_until(self) -> int:

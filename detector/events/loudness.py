@@ -16,6 +16,10 @@ class Loudness:
         self._ends: list[int] = []
         self._energy: list[float] = []
 
+    def keep(self, samples: int) -> None:
+        """From now on keep so much."""
+        self._keep = samples
+
     def push(self, end_sample: int, samples: int, power: float) -> None:
         """Add `samples` samples of mean square `power` that end at `end_sample`."""
         if not samples:

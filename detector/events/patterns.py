@@ -152,6 +152,10 @@ class Patterns:
                 events += self._tell(stream, replace(heard, hop=hop))
         return events
 
+    def hear_ends(self, index: int, published: Sequence[Event], until: int) -> list[Event]:
+        """Take the ends of segments that model `index` gives up between two answers."""
+        return self._tell((index, "published"), Heard(until, tuple(published), cut=False, hop=None))
+
     def _tell(self, stream: Stream, heard: Heard) -> list[Event]:
         """Tell the patterns that listen to a stream, then those that listen to them."""
         events = []

@@ -66,17 +66,43 @@ class Segmenter:
             update_samples: how often to tell of a segment that goes on.
         """
         self._model = model
-        self._rules = tuple(rules)
         self._steps = steps
+        self._open: dict[int, _Segment] = {}  # by the rule's place
+        self.heard_until = 0
+        """How far the sound is known: what is heard later was not told yet."""
+        self._apply(rules, update_samples)
+        longest_pause = max((rule.merge_samples for rule in rules), default=0)
+        self._loudness = Loudness(self._KEEP_LOUDNESS + longest_pause)
+
+    def retune(
+        self, rules: Sequence[LabelRule], update_samples: int, end_sample: int
+    ) -> list[Event]:
+        """From now on go by other rules; what is open stays so if its label does.
+
+        Segments of labels that are no longer wanted are cut off at `end_sample`.
+        """
+        places = {rule.slug: place for place, rule in enumerate(rules)}
+        events, kept = [], {}
+        for place, segment in sorted(self._open.items()):
+            new = places.get(self._rules[place].slug)
+            if new is not None:
+                kept[new] = segment
+            elif segment.started:
+                if segment.sounding:
+                    segment.offset_sample = max(segment.offset_sample, end_sample)
+                events.append(self._tell("end", place, segment, truncated=segment.sounding))
+        self._open = kept
+        self._apply(rules, update_samples)
+        longest_pause = max((rule.merge_samples for rule in rules), default=0)
+        self._loudness.keep(self._KEEP_LOUDNESS + longest_pause)
+        return events
+
+    def _apply(self, rules: Sequence[LabelRule], update_samples: int) -> None:
+        self._rules = tuple(rules)
         self._update_samples = update_samples
         self._index = np.array([rule.index for rule in rules], int)
         self._onset = np.array([rule.onset_threshold for rule in rules], np.float32)
         self._offset = np.array([rule.offset_threshold for rule in rules], np.float32)
-        self._open: dict[int, _Segment] = {}  # by the rule's place
-        self.heard_until = 0
-        """How far the sound is known: what is heard later was not told yet."""
-        longest_pause = max((rule.merge_samples for rule in rules), default=0)
-        self._loudness = Loudness(self._KEEP_LOUDNESS + longest_pause)
 
     def push(self, scores: Scores) -> list[Event]:
         """Take the scores of the next window."""

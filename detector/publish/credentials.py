@@ -54,6 +54,8 @@ def tls_context(settings: MqttSettings) -> ssl.SSLContext | None:
     except OSError as error:  # SSLError is one
         raise _unusable("mqtt.tls.ca_file", tls.ca_file, error) from None
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if tls.alpn:
+        context.set_alpn_protocols(list(tls.alpn))
     if tls.certificate_file is not None and tls.key_file is not None:
         for field, path in (("certificate_file", tls.certificate_file), ("key_file", tls.key_file)):
             try:

@@ -18,12 +18,15 @@ import contextlib
 import logging
 import socket
 import threading
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self
 
 import aiomqtt
 import paho.mqtt.client as paho
+from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
@@ -37,6 +40,23 @@ _IN_FLIGHT: Final = 20
 """Unconfirmed messages at a time, unless the broker accepts fewer."""
 _PUBLISH_OVERHEAD: Final = 10
 """Bytes of a PUBLISH packet besides topic and payload, at most: 5 header, 2 + 2 + 1 fields."""
+_LARGEST_RECEIVED: Final = 1_048_576
+"""Bytes of a packet that the broker may send us. Commands are short; what Home Assistant was told
+of many sources, and is read back, is not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A message from the broker, on a topic that was subscribed to."""
+
+    topic: str
+    payload: bytes
+    retained: bool
+    """The broker had kept it from before we subscribed."""
+    response_topic: str | None = None
+    """Where whoever asks wants the answer (MQTT 5 request and response)."""
+    correlation: bytes | None = None
+    """What the answer must carry, so that it is known whose it is."""
 
 
 class Link:
@@ -50,9 +70,14 @@ class Link:
     """
 
     def __init__(
-        self, settings: MqttSettings, client_id: str, will: aiomqtt.Will | None = None
+        self,
+        settings: MqttSettings,
+        client_id: str,
+        will: aiomqtt.Will | None = None,
+        receive: Callable[[Received], object] | None = None,
     ) -> None:
         self._settings = settings
+        self._receive = receive
         self._client_id = client_id
         self._will = will
         host, port = settings.address
@@ -63,6 +88,7 @@ class Link:
         self._abandoned = False
         self._log = _LastError()
         self._unconfirmed: dict[int, tuple[asyncio.Future[str | None], float]] = {}
+        self._subscribing: dict[int, asyncio.Future[str | None]] = {}
         self._in_flight = _IN_FLIGHT
         self._largest_packet: int | None = None
         self._paho: paho.Client
@@ -81,6 +107,10 @@ class Link:
             will=self._will,
             timeout=self._settings.timeout_s,
             keepalive=self._settings.keepalive_s,
+            transport=self._settings.transport,
+            websocket_path=self._settings.websocket_path,
+            clean_start=True,
+            properties=_connect_properties(),
             tls_context=context,
             max_inflight_messages=_IN_FLIGHT,
             logger=self._log,
@@ -139,7 +169,14 @@ class Link:
             return None
         return next(iter(self._unconfirmed.values()))[1]
 
-    def publish(self, topic: str, payload: str, *, retain: bool = False) -> "Confirmation":
+    def publish(
+        self,
+        topic: str,
+        payload: str,
+        *,
+        retain: bool = False,
+        correlation: bytes | None = None,
+    ) -> "Confirmation":
         """Send with QoS 1. The future holds None once accepted, or why the broker refused.
 
         It stays undone if the connection is lost first. A message that cannot be sent at all
@@ -148,11 +185,16 @@ class Link:
         confirmation: Confirmation = self._loop.create_future()
         body = payload.encode()
         size = len(body) + len(topic.encode()) + _PUBLISH_OVERHEAD
+        properties = None
+        if correlation is not None:
+            properties = Properties(PacketTypes.PUBLISH)
+            properties.CorrelationData = correlation
+            size += len(correlation) + _PUBLISH_OVERHEAD
         if self._largest_packet is not None and size > self._largest_packet:
             confirmation.set_result(f"{size} bytes: the broker takes {self._largest_packet}")
             return confirmation
         try:
-            sent = self._paho.publish(topic, body, qos=1, retain=retain)
+            sent = self._paho.publish(topic, body, qos=1, retain=retain, properties=properties)
         except ValueError as error:  # a wildcard in the topic, or no topic
             confirmation.set_result(str(error))
             return confirmation
@@ -170,6 +212,18 @@ class Link:
             self._paho.publish(topic, payload.encode(), qos=0)
             return True
         return False
+
+    def subscribe(self, topic: str) -> "Confirmation":
+        """Have messages on `topic` (wildcards allowed) received, with QoS 1; as `publish`."""
+        confirmation: Confirmation = self._loop.create_future()
+        try:
+            _, mid = self._paho.subscribe(topic, qos=1)
+        except ValueError as error:
+            confirmation.set_result(str(error))
+            return confirmation
+        if mid is not None:  # else the connection is lost
+            self._subscribing[mid] = confirmation
+        return confirmation
 
     async def _enter(self, client: aiomqtt.Client) -> None:
         entering = self._loop.create_task(client.__aenter__(), name="mqtt connect")
@@ -227,6 +281,8 @@ class Link:
         under.connect_timeout = min(_CONNECT_TIMEOUT_S, self._settings.timeout_s)
         under.on_connect = partial(self._on_connect, under.on_connect)
         under.on_publish = self._on_publish
+        under.on_subscribe = self._on_subscribe
+        under.on_message = self._on_message
         under.on_disconnect = self._on_disconnect
         under.on_socket_open = partial(self._on_socket_open, under.on_socket_open)
         under.on_socket_register_write = self._on_socket_register_write
@@ -252,6 +308,28 @@ class Link:
         confirmation, _ = self._unconfirmed.pop(mid, (None, 0.0))
         if confirmation is not None and not confirmation.done():
             confirmation.set_result(str(reason) if reason.is_failure else None)
+
+    def _on_subscribe(
+        self, _c: object, _u: object, mid: int, reasons: list[ReasonCode], _p: object
+    ) -> None:
+        confirmation = self._subscribing.pop(mid, None)
+        if confirmation is not None and not confirmation.done():
+            refusals = [str(reason) for reason in reasons if reason.is_failure]
+            confirmation.set_result(refusals[0] if refusals else None)
+
+    def _on_message(self, _c: object, _u: object, message: paho.MQTTMessage) -> None:
+        if self._receive is None:
+            return
+        properties = message.properties
+        received = Received(
+            topic=message.topic,
+            payload=bytes(message.payload),
+            retained=message.retain,
+            response_topic=getattr(properties, "ResponseTopic", None),
+            correlation=getattr(properties, "CorrelationData", None),
+        )
+        # Not from here: an error in it would end the connection.
+        self._loop.call_soon(self._receive, received)
 
     def _on_disconnect(
         self, _c: object, _u: object, flags: paho.DisconnectFlags, reason: ReasonCode, _p: object
@@ -304,6 +382,17 @@ class Link:
 
 
 Confirmation = asyncio.Future[str | None]
+
+
+def _connect_properties() -> Properties:
+    """A session ends with its connection: a command that came meanwhile would be out of date.
+
+    What is published needs no session, since the outbox remembers what was not confirmed.
+    """
+    properties = Properties(PacketTypes.CONNECT)
+    properties.SessionExpiryInterval = 0
+    properties.MaximumPacketSize = _LARGEST_RECEIVED
+    return properties
 
 
 class _LastError(logging.Logger):

@@ -26,14 +26,15 @@ def _to_millisecond(moment: datetime) -> datetime:
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
-def _rfc3339(moment: datetime) -> str:
+def rfc3339(moment: datetime) -> str:
+    """UTC, with milliseconds."""
     text = _to_millisecond(moment).isoformat(timespec="milliseconds")
     return text.removesuffix("+00:00") + "Z"
 
 
 Moment = Annotated[
     AwareDatetime,
-    PlainSerializer(_rfc3339, when_used="json"),
+    PlainSerializer(rfc3339, when_used="json"),
     WithJsonSchema(
         {
             "type": "string",
@@ -133,11 +134,14 @@ class Narrator:
 
     _DIGITS: Final = 4
 
-    def __init__(self, node: str, source: str, salt: str = "") -> None:
-        """`salt` makes ids differ between runs whose clocks may have told the same time."""
+    def __init__(self, node: str, source: str, salt: str = "", last_sequence: int = 0) -> None:
+        """Go on counting after `last_sequence`.
+
+        `salt` makes ids differ between runs whose clocks may have told the same time.
+        """
         self._node, self._source, self._salt = node, source, salt
         self._onsets: dict[tuple[str, str, int], datetime] = {}
-        self._sequence = 0
+        self._sequence = last_sequence
 
     def event(self, event: Event, utc: Callable[[int], datetime]) -> EventMessage:
         """Describe `event`; `utc` tells when a sample of the source was heard."""
@@ -184,9 +188,9 @@ class Narrator:
         )
 
 
-def json_schema() -> dict[str, Any]:
-    """JSON Schema (draft 2020-12) of every message."""
-    classes: tuple[type[Message], ...] = (EventMessage, GapMessage)
+def json_schema(*more: type[BaseModel]) -> dict[str, Any]:
+    """JSON Schema (draft 2020-12) of events and gaps, and of messages of further classes."""
+    classes: tuple[type[BaseModel], ...] = (EventMessage, GapMessage, *more)
     references, schema = models_json_schema([(c, "serialization") for c in classes])
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -10,13 +10,15 @@ from typing import Any, Final, NoReturn, get_args
 
 import aiomqtt
 import structlog
+from paho.mqtt.client import topic_matches_sub
 
 from detector.config import MqttSettings
 from detector.publish import topics
 from detector.publish.failure import Cause, LinkError
-from detector.publish.link import Link
+from detector.publish.level import Levels
+from detector.publish.link import Link, Received
 from detector.publish.messages import EventMessage, GapMessage, SourceStatus
-from detector.publish.outbox import MemoryOutbox, Waiting
+from detector.publish.outbox import MemoryOutbox, Outbox, Waiting
 from detector.publish.publisher import Publisher
 from detector.publish.retained import RetainedValues
 from detector.publish.sparsely import SparseLog
@@ -49,6 +51,11 @@ class Backoff:
         self._next_s = self._first_s
 
 
+def boottime() -> float:
+    """Seconds since the machine was started, suspended or not: no step of the clock moves it."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 class MqttPublisher(Publisher):
     """Keeps a connection, and everything that has yet to be told to the broker.
 
@@ -60,29 +67,37 @@ class MqttPublisher(Publisher):
         self,
         settings: MqttSettings,
         node: str,
+        outbox: Outbox | None = None,
         *,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = boottime,
         first_retry_s: float = 0.5,
         longest_retry_s: float = 30.0,
     ) -> None:
+        """Keep what is not delivered in `outbox`, else in memory."""
         self._settings = settings
         self._place = settings.prefix, node
         self._clock = clock
         self._backoff = Backoff(first_retry_s, longest_retry_s)
         self._good_after_s = longest_retry_s
         self._sparse = SparseLog(clock)
-        self._outbox = MemoryOutbox(settings.queue_events)
+        self._outbox: Outbox = (
+            MemoryOutbox(settings.queue_events, settings.queue_bytes) if outbox is None else outbox
+        )
+        self._outbox.on_change = self._outbox_changed
+        self._said_dropped = self._outbox.dropped
         self._retained = RetainedValues()
-        self._retained.set(topics.node_status(*self._place), "online")  # told first
+        self._leaving: set[str] = set()
+        self._levels = Levels(settings.level_interval_s)
+        self._subscriptions: dict[str, Callable[[Received], object]] = {}
         self._sources: set[str] = set()
         self._open: dict[str, set[Any]] = {}
-        self._sent = 0  # the last ticket sent over this connection
+        self._in_flight: set[int] = set()  # tickets sent over this connection
         self._link: Link | None = None
         self._work = asyncio.Event()
         self._empty = asyncio.Event()
-        self._empty.set()
-        self._rejected = 0
         self._suspect, self._losses = 0, 0
+        self._keep(topics.node_status(*self._place), "online")  # told first
+        self._outbox_changed()
 
     @property
     def connected(self) -> bool:
@@ -101,7 +116,11 @@ class MqttPublisher(Publisher):
     @property
     def rejected_events(self) -> int:
         """Events and gaps that the broker refused: they are lost."""
-        return self._rejected
+        return self._outbox.rejected
+
+    def counts(self) -> dict[str, int | str]:
+        """What waits and what was lost."""
+        return {"queued_events": len(self._outbox), **self._outbox.stats()}
 
     def declare(self, source: str, labels: Sequence[str]) -> None:
         """Name the labels a source may report: the state of each begins as OFF.
@@ -111,7 +130,7 @@ class MqttPublisher(Publisher):
         for label in labels:
             topic = topics.state(*self._place, source, label)
             if topic not in self._retained:
-                self._tell(topic, "OFF")
+                self._keep(topic, "OFF")
 
     def event(self, message: EventMessage) -> None:
         topic = topics.state(*self._place, message.source, message.label)
@@ -120,11 +139,13 @@ class MqttPublisher(Publisher):
             going_on.discard(message.id)
         else:
             going_on.add(message.id)
-        self._retained.set(topic, "ON" if going_on else "OFF")  # due once the event is sent
-        self._put(message)
+        self._keep(topic, "ON" if going_on else "OFF")  # due once the event is sent
+        self._outbox.put(message, self._clock())
+        self._outbox_changed()
 
     def gap(self, message: GapMessage) -> None:
-        self._put(message)
+        self._outbox.put(message, self._clock())
+        self._outbox_changed()
 
     def source_status(self, source: str, status: SourceStatus) -> None:
         self._sources.add(source)
@@ -133,11 +154,53 @@ class MqttPublisher(Publisher):
     def stats(self, values: Mapping[str, Any]) -> None:
         self._tell(topics.stats(*self._place), json.dumps(values, ensure_ascii=False))
 
+    def retain(self, topic: str, payload: str, *, again: bool = False) -> None:
+        """Have the broker hold `payload` at `topic`: told now, and on each connection.
+
+        An empty payload clears the topic. With `again`, subscribers are told even if the broker
+        has it already. To be called for everything that is to stay before
+        `run()`: what an earlier life has left with the broker and nobody names is cleared then.
+        """
+        if again:
+            self._retained.forget(topic)
+        self._tell(topic, payload)
+
+    def release(self, topic: str) -> None:
+        """Say the last word on a retained topic, and then clear it."""
+        self._retained.forget(topic)
+        self._tell(topic, topics.last_word(topic))
+        self._leaving.add(topic)
+
+    def subscribe(self, topic: str, received: Callable[[Received], object]) -> None:
+        """Have `received` called with each message on `topic`, now and on each connection.
+
+        Wildcards are allowed. It is called in the event loop, and is to return at once.
+        """
+        self._subscriptions[topic] = received
+        if self._link is not None:
+            self._subscribe(self._link, topic)
+
+    def respond(self, request: Received, payload: str) -> bool:
+        """Answer a message where it asks to be answered; whether it did and we are connected."""
+        if request.response_topic is None or self._link is None:
+            return False
+        topic = request.response_topic
+        self._link.publish(topic, payload, correlation=request.correlation).add_done_callback(
+            partial(self._response_confirmed, topic)
+        )
+        return True
+
     def scores(self, source: str, top: Mapping[str, float]) -> None:
         """Publish the top labels of a window, if that is wanted and can be done at once."""
         if self._settings.scores and self._link is not None:
             rounded = {label: round(score, 4) for label, score in top.items()}
             self._link.publish_unconfirmed(topics.scores(*self._place, source), json.dumps(rounded))
+
+    def level(self, source: str, power: float) -> None:
+        """Publish the mean level now and then, if that is wanted and can be done at once."""
+        level = self._levels.push(source, power, self._clock())
+        if level is not None and self._link is not None:
+            self._link.publish_unconfirmed(topics.level(*self._place, source), f"{level:.1f}")
 
     async def drain(self, timeout_s: float) -> int:
         """Wait until the broker has confirmed everything; how many are left when time is up."""
@@ -153,7 +216,8 @@ class MqttPublisher(Publisher):
 
         On cancellation the broker is told, within about 2 s, that node and sources are offline.
         """
-        self._retained.set(topics.node_status(*self._place), "online")
+        self._keep(topics.node_status(*self._place), "online")
+        self._part_with_what_is_gone()
         while True:
             try:
                 await self._connection()
@@ -170,15 +234,18 @@ class MqttPublisher(Publisher):
     async def _connection(self) -> None:
         """One connection, from its beginning to its loss."""
         offline = aiomqtt.Will(topics.node_status(*self._place), "offline", qos=1, retain=True)
-        async with Link(self._settings, client_id(self._settings, self._place[1]), offline) as link:
+        name = client_id(self._settings, self._place[1])
+        async with Link(self._settings, name, offline, self._receive) as link:
             began = self._clock()
             self._link = link
             host, port = self._settings.address
             self._sparse.say("info", "connected", "connected to the MQTT broker",
                              host=host, port=port, queued=len(self._outbox))  # fmt: skip
             self._retained.all_due()
-            self._sent = 0
+            self._in_flight.clear()
             link.lost.add_done_callback(lambda _: self._work.set())
+            for topic in self._subscriptions:
+                self._subscribe(link, topic)
             try:
                 await self._serve(link)
             except LinkError:
@@ -214,29 +281,63 @@ class MqttPublisher(Publisher):
         if (value := self._retained.take()) is not None:
             topic, payload = value
             link.publish(topic, payload, retain=True).add_done_callback(
-                partial(self._retained_confirmed, topic)
+                partial(self._retained_confirmed, topic, payload)
             )
             return True
         if not events or (link.unconfirmed and self._losses >= _CAUTIOUS_AFTER):
             return False
-        if (waiting := self._outbox.after(self._sent)) is None:
+        if (waiting := self._outbox.oldest(besides=self._in_flight)) is None:
             return False
-        self._sent = waiting.ticket
+        self._in_flight.add(waiting.ticket)
         topic = self._topic(waiting)
         link.publish(topic, self._payload(waiting)).add_done_callback(
-            partial(self._confirmed, topic, waiting.ticket)
+            partial(self._confirmed, topic, waiting)
         )
-        self._state_due(waiting)
+        if waiting.letter.label is not None:
+            place = self._settings.prefix, waiting.letter.node
+            self._retained.due(topics.state(*place, waiting.letter.source, waiting.letter.label))
         return True
 
-    def _confirmed(self, topic: str, ticket: int, confirmation: asyncio.Future[str | None]) -> None:
+    def _subscribe(self, link: Link, topic: str) -> None:
+        link.subscribe(topic).add_done_callback(partial(self._subscribed, topic))
+
+    def _subscribed(self, topic: str, confirmation: asyncio.Future[str | None]) -> None:
         if (refusal := confirmation.result()) is not None:
-            self._reject(topic, refusal)
+            self._sparse.say(
+                "error", f"not subscribed {topic}", "the MQTT broker does not let us subscribe",
+                topic=topic, reason=refusal,
+            )  # fmt: skip
+        else:
+            self._sparse.forget(f"not subscribed {topic}")
+
+    def _receive(self, message: Received) -> None:
+        for topic, received in self._subscriptions.items():
+            if topic_matches_sub(topic, message.topic):
+                received(message)
+
+    def _response_confirmed(self, topic: str, confirmation: asyncio.Future[str | None]) -> None:
+        if (refusal := confirmation.result()) is not None:
+            # The topic is whatever was asked for: no key of its own in a log that remembers.
+            self._sparse.say(
+                "warning", "response", "the MQTT broker refuses a response",
+                topic=topic, reason=refusal,
+            )  # fmt: skip
+        self._work.set()
+
+    def _confirmed(
+        self, topic: str, waiting: Waiting, confirmation: asyncio.Future[str | None]
+    ) -> None:
+        self._in_flight.discard(waiting.ticket)
+        if (refusal := confirmation.result()) is not None:
+            self._reject(waiting, topic, refusal)
         else:
             self._sparse.forget(f"refused {topic}")
-        self._remove(ticket)
+            self._outbox.remove(waiting.ticket)
+        self._settled(waiting)
 
-    def _retained_confirmed(self, topic: str, confirmation: asyncio.Future[str | None]) -> None:
+    def _retained_confirmed(
+        self, topic: str, payload: str, confirmation: asyncio.Future[str | None]
+    ) -> None:
         if (refusal := confirmation.result()) is not None:
             self._sparse.say(
                 "error", f"refused {topic}", "the MQTT broker refuses a retained value",
@@ -244,25 +345,43 @@ class MqttPublisher(Publisher):
             )  # fmt: skip
         else:
             self._sparse.forget(f"refused {topic}")
+            if topic in self._leaving and payload:
+                self._retained.set(topic, "")
+                self._retained.due(topic)
+            elif not payload and self._retained.drop_if(topic, ""):
+                self._leaving.discard(topic)
+                self._outbox.forget(topic)
         self._work.set()
 
-    def _reject(self, topic: str, refusal: str) -> None:
-        self._rejected += 1
+    def _reject(self, waiting: Waiting, topic: str, refusal: str) -> None:
+        self._outbox.reject(waiting, topic, refusal)
         self._sparse.say(
-            "error", f"refused {topic}", "the MQTT broker refuses an event, which is lost",
-            topic=topic, reason=refusal, rejected_events=self._rejected,
+            "error", f"refused {topic}", "the MQTT broker refuses an event: it is a dead letter",
+            topic=topic, reason=refusal, rejected_events=self._outbox.rejected,
         )  # fmt: skip
 
     def _suspect_oldest(self) -> None:
         """A message on which the broker hangs up, time and again, must not block the others."""
-        oldest = self._outbox.after(0)
-        if oldest is None or oldest.ticket > self._sent:
+        oldest = self._outbox.oldest()
+        if oldest is None or oldest.ticket not in self._in_flight:
             return
         self._losses = self._losses + 1 if oldest.ticket == self._suspect else 1
         self._suspect = oldest.ticket
         if self._losses >= _POISON_AFTER:
-            self._reject(self._topic(oldest), f"the broker hung up on it {self._losses} times")
-            self._remove(oldest.ticket)
+            why = f"the broker hung up on it {self._losses} times"
+            self._reject(oldest, self._topic(oldest), why)
+            self._settled(oldest)
+
+    def _part_with_what_is_gone(self) -> None:
+        """Take back what an earlier life has left with the broker and this one does not have.
+
+        A label, source or node that is no longer in the configuration would be ON for ever.
+        """
+        stays = topics.stats(*self._place)
+        for topic in sorted(set(self._outbox.told) - {stays}):
+            if topic not in self._retained:
+                self._retained.set(topic, topics.last_word(topic))
+                self._leaving.add(topic)
 
     async def _say_goodbye(self, link: Link) -> None:
         """Within a second. In a task of its own, since this one is being cancelled."""
@@ -278,46 +397,47 @@ class MqttPublisher(Publisher):
         if not goodbye.cancelled() and (error := goodbye.exception()) is not None:
             log.debug("could not say goodbye to the MQTT broker", error=str(error))
 
-    def _tell(self, topic: str, value: str) -> None:
+    def _keep(self, topic: str, value: str) -> None:
         self._retained.set(topic, value)
+        self._leaving.discard(topic)
+        self._outbox.remember(topic)
+
+    def _tell(self, topic: str, value: str) -> None:
+        self._keep(topic, value)
         self._retained.due(topic)
         self._work.set()
 
-    def _put(self, message: EventMessage | GapMessage) -> None:
-        dropped = self._outbox.put(message, self._clock())
-        self._empty.clear()
-        self._work.set()
-        if dropped is None:
-            return
-        self._state_due(dropped)
-        self._sparse.say(
-            "warning", "full", "too many events wait for the MQTT broker; the oldest is dropped",
-            queue_events=self._settings.queue_events, dropped_events=self._outbox.dropped,
-        )  # fmt: skip
-
-    def _remove(self, ticket: int) -> None:
-        self._outbox.remove(ticket)
-        if ticket == self._suspect:
+    def _settled(self, waiting: Waiting) -> None:
+        """It does not wait any more, for better or worse."""
+        if waiting.ticket == self._suspect:
             self._suspect, self._losses = 0, 0
-        if not self._outbox:
-            self._empty.set()
-        self._work.set()
+        self._outbox_changed()
 
-    def _state_due(self, waiting: Waiting) -> None:
-        if isinstance(waiting.message, EventMessage):
-            source, label = waiting.message.source, waiting.message.label
-            self._retained.due(topics.state(*self._place, source, label))
+    def _outbox_changed(self) -> None:
+        if len(self._outbox):
+            self._empty.clear()
+        else:
+            self._empty.set()
+        if self._outbox.dropped > self._said_dropped:
+            self._said_dropped = self._outbox.dropped
+            for topic in self._open:  # lest a state waits for an event that does not come
+                self._retained.due(topic)
+            self._sparse.say(
+                "warning", "full",
+                "too many events wait for the MQTT broker; the oldest is dropped",
+                queue_events=self._settings.queue_events, dropped_events=self._outbox.dropped,
+            )  # fmt: skip
+        self._work.set()
 
     def _topic(self, waiting: Waiting) -> str:
-        if isinstance(waiting.message, GapMessage):
-            return topics.gaps(*self._place, waiting.message.source)
-        return topics.event(*self._place, waiting.message.source, waiting.message.label)
+        letter, prefix = waiting.letter, self._settings.prefix
+        if letter.label is None:
+            return topics.gaps(prefix, letter.node, letter.source)
+        return topics.event(prefix, letter.node, letter.source, letter.label)
 
     def _payload(self, waiting: Waiting) -> str:
-        message = waiting.message
-        if isinstance(message, EventMessage) and self._clock() - waiting.since > _LATE_S:
-            message = message.model_copy(update={"late": True})
-        return message.to_json()
+        late = self._clock() - waiting.since > _LATE_S
+        return waiting.letter.as_late() if late else waiting.letter.body
 
 
 def client_id(settings: MqttSettings, node: str) -> str:

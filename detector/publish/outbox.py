@@ -1,63 +1,173 @@
 """Events and gaps that wait for the broker, oldest first.
 
-Each gets a ticket, a number that only grows. A message stays until it is removed by its ticket,
-which happens when the broker has confirmed it; a sender keeps its place by the last ticket it has
-sent, so what was sent but not confirmed is found again after a reconnection.
+Each gets a ticket, a number that only grows. It stays until it is removed by its ticket, which
+happens when the broker has confirmed it, or until it is moved to the dead letters, because the
+broker will never take it. Whoever sends knows which tickets are on their way.
 """
 
+import json
 from collections import OrderedDict
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from typing import Final, Protocol, Self
 
 from detector.publish.messages import EventMessage, GapMessage
 
 
 @dataclass(frozen=True, slots=True)
+class Letter:
+    """A message as it will be sent, and what is needed to address it."""
+
+    node: str
+    source: str
+    label: str | None
+    """None: it is a gap."""
+    sequence: int
+    """0: it is a gap."""
+    body: str
+    """JSON."""
+
+    @classmethod
+    def of(cls, message: EventMessage | GapMessage) -> Self:
+        if isinstance(message, EventMessage):
+            label, sequence = message.label, message.sequence
+        else:
+            label, sequence = None, 0
+        return cls(message.node, message.source, label, sequence, message.to_json())
+
+    @property
+    def size(self) -> int:
+        """Bytes, of which all but the body are counted in round figures."""
+        return len(self.body.encode()) + _OVERHEAD
+
+    def as_late(self) -> str:
+        """The body of an event that waited long."""
+        if self.label is None:
+            return self.body
+        values = json.loads(self.body) | {"late": True}
+        return json.dumps(values, ensure_ascii=False, separators=(", ", ": "))
+
+
+_OVERHEAD: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
 class Waiting:
-    """A message in the outbox."""
+    """A letter in the outbox."""
 
     ticket: int
-    message: EventMessage | GapMessage
+    letter: Letter
     since: float
-    """Seconds, on the clock of whoever put it in."""
+    """Seconds, on the clock of whoever put it in; -inf if this machine has been started since."""
+
+
+class Outbox(Protocol):
+    """What a publisher needs of an outbox. All but `__len__` of what it holds is bounded."""
+
+    on_change: Callable[[], None]
+    """Called, in the event loop, when something has changed that nobody has asked for."""
+
+    def __len__(self) -> int:
+        """How many wait, those on their way included."""
+
+    @property
+    def dropped(self) -> int:
+        """Events and gaps lost because too many waited."""
+
+    @property
+    def rejected(self) -> int:
+        """Events and gaps that became dead letters."""
+
+    def sequence(self, source: str) -> int:
+        """The number of the last event of a source; 0 if there was none."""
+
+    def put(self, message: EventMessage | GapMessage, now: float) -> None:
+        """Add a message; if there is no room for it the oldest has to go."""
+
+    def oldest(self, besides: Collection[int] = ()) -> Waiting | None:
+        """The oldest that may be sent and whose ticket is not one of `besides`."""
+
+    def remove(self, ticket: int) -> None:
+        """Forget what was delivered."""
+
+    def reject(self, waiting: Waiting, topic: str, reason: str) -> None:
+        """Make it a dead letter."""
+
+    def stats(self) -> dict[str, int | str]:
+        """What was lost, for the topic of that name."""
+
+    @property
+    def told(self) -> Collection[str]:
+        """Retained topics that the broker may hold from an earlier life."""
+
+    def remember(self, topic: str) -> None:
+        """Add a retained topic."""
+
+    def forget(self, topic: str) -> None:
+        """The broker holds nothing there any more."""
 
 
 class MemoryOutbox:
-    """Holds at most `capacity` messages: when full, the oldest is dropped and counted."""
+    """Holds what a process can: all is lost with it. Bounded in number and in bytes."""
 
-    def __init__(self, capacity: int) -> None:
-        self._capacity = capacity
+    def __init__(self, capacity: int, capacity_bytes: int = 2**63) -> None:
+        self._capacity, self._capacity_bytes = capacity, capacity_bytes
         self._waiting: OrderedDict[int, Waiting] = OrderedDict()
+        self._bytes = 0
         self._last_ticket = 0
-        self._dropped = 0
+        self._dropped = self._rejected = 0
+        self._told: dict[str, None] = {}
+        self._sequences: dict[str, int] = {}
+        self.on_change: Callable[[], None] = lambda: None
 
     def __len__(self) -> int:
         return len(self._waiting)
 
     @property
     def dropped(self) -> int:
-        """Messages lost because the outbox was full."""
         return self._dropped
 
-    def put(self, message: EventMessage | GapMessage, now: float) -> Waiting | None:
-        """Add a message; returns the one that had to go for it, if any."""
+    @property
+    def rejected(self) -> int:
+        return self._rejected
+
+    def sequence(self, source: str) -> int:
+        return self._sequences.get(source, 0)
+
+    def put(self, message: EventMessage | GapMessage, now: float) -> None:
         self._last_ticket += 1
-        self._waiting[self._last_ticket] = Waiting(self._last_ticket, message, now)
-        if len(self._waiting) <= self._capacity:
-            return None
-        self._dropped += 1
-        return self._waiting.popitem(last=False)[1]
+        letter = Letter.of(message)
+        if letter.sequence:
+            self._sequences[letter.source] = letter.sequence
+        self._waiting[self._last_ticket] = Waiting(self._last_ticket, letter, now)
+        self._bytes += letter.size
+        while len(self._waiting) > self._capacity or (
+            self._bytes > self._capacity_bytes and len(self._waiting) > 1
+        ):
+            self.remove(next(iter(self._waiting)))
+            self._dropped += 1
 
-    def after(self, ticket: int) -> Waiting | None:
-        """The oldest message with a ticket above `ticket`."""
-        if ticket >= self._last_ticket or not self._waiting:
-            return None
-        oldest = next(iter(self._waiting))
-        # Tickets leave from the front, give or take those the broker confirms out of order.
-        for candidate in range(max(oldest, ticket + 1), self._last_ticket + 1):
-            if candidate in self._waiting:
-                return self._waiting[candidate]
-        return None
+    def oldest(self, besides: Collection[int] = ()) -> Waiting | None:
+        # Those on their way are few, and the oldest.
+        return next((w for t, w in self._waiting.items() if t not in besides), None)
 
-    def remove(self, ticket: int) -> bool:
-        """Forget a message; False if it had been dropped before."""
-        return self._waiting.pop(ticket, None) is not None
+    def remove(self, ticket: int) -> None:
+        if (waiting := self._waiting.pop(ticket, None)) is not None:
+            self._bytes -= waiting.letter.size
+
+    def reject(self, waiting: Waiting, topic: str, reason: str) -> None:  # noqa: ARG002
+        self._rejected += 1
+        self.remove(waiting.ticket)
+
+    def stats(self) -> dict[str, int | str]:
+        return {"dropped_events": self._dropped, "rejected_events": self._rejected}
+
+    @property
+    def told(self) -> Collection[str]:
+        return self._told
+
+    def remember(self, topic: str) -> None:
+        self._told[topic] = None
+
+    def forget(self, topic: str) -> None:
+        self._told.pop(topic, None)

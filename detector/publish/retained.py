@@ -21,6 +21,10 @@ class RetainedValues:
         if topic in self._values and self._told.get(topic) != self._values[topic]:
             self._due[topic] = None
 
+    def forget(self, topic: str) -> None:
+        """The broker may have it, but is to be told again when it is due."""
+        self._told.pop(topic, None)
+
     def all_due(self) -> None:
         """A new connection: nothing is known of what the broker holds, so it is told all."""
         self._told.clear()
@@ -34,3 +38,12 @@ class RetainedValues:
         del self._due[topic]
         self._told[topic] = self._values[topic]
         return topic, self._values[topic]
+
+    def drop_if(self, topic: str, value: str) -> bool:
+        """Forget a topic if that is its value; whether it was."""
+        if self._values.get(topic) != value:
+            return False
+        del self._values[topic]
+        self._told.pop(topic, None)
+        self._due.pop(topic, None)
+        return True

@@ -34,3 +34,30 @@ def gaps(prefix: str, node: str, source: str) -> str:
 def scores(prefix: str, node: str, source: str) -> str:
     """Not retained, QoS 0: the top labels of a window."""
     return f"{prefix}/{node}/{source}/scores"
+
+
+def level(prefix: str, node: str, source: str) -> str:
+    """Not retained, QoS 0: the mean level of the last seconds, in dBFS."""
+    return f"{prefix}/{node}/{source}/level"
+
+
+def muted(prefix: str, node: str, source: str) -> str:
+    """Retained: ON while nothing of the source is published, else OFF."""
+    return f"{prefix}/{node}/{source}/muted"
+
+
+def command(prefix: str, node: str, name: str) -> str:
+    """What others send to us."""
+    return f"{prefix}/{node}/command/{name}"
+
+
+def response(prefix: str, node: str) -> str:
+    """Not retained: what was done, or why not, unless a command asks for another topic."""
+    return f"{prefix}/{node}/response"
+
+
+def last_word(topic: str) -> str:
+    """What is said on a retained topic before it is cleared: some only see what comes live."""
+    if topic.rpartition("/")[0].endswith("/state"):
+        return "OFF"
+    return "offline" if topic.endswith("/status") else ""

@@ -6,11 +6,13 @@ import json
 import uuid
 from collections.abc import AsyncIterator, Callable, MutableMapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import structlog
 
 from detector.config import MqttSettings
+from detector.publish.durable import DurableOutbox
 from detector.publish.messages import EventMessage, GapMessage, ScoreSummary, segment_id
 from detector.publish.mqtt import MqttPublisher
 from detector.records import EventType
@@ -95,3 +97,17 @@ async def publishing(settings: MqttSettings, **options: Any) -> AsyncIterator[Mq
         running.cancel()
         await asyncio.wait({running}, timeout=5.0)
         assert running.cancelled(), f"not stopped: {running}"
+
+
+@contextlib.asynccontextmanager
+async def delivering(
+    settings: MqttSettings, folder: Path, **options: Any
+) -> AsyncIterator[MqttPublisher]:
+    """As `publishing`, with an outbox on the disk."""
+    async with (
+        DurableOutbox(
+            folder, settings.queue_events, settings.queue_bytes, boot="this", first_retry_s=0.05
+        ) as outbox,
+        publishing(settings, outbox=outbox, **options) as publisher,
+    ):
+        yield publisher

@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 
 from detector.publish import topics
 from detector.publish.mqtt import Backoff
-from detector.publish.outbox import MemoryOutbox
+from detector.publish.outbox import Letter, MemoryOutbox
 from detector.publish.retained import RetainedValues
 from detector.publish.sparsely import SparseLog
-from tests.publish.helpers import Logs, event
+from tests.publish.helpers import Logs, event, gap
 
 
 def test_topics_are_those_of_the_contract() -> None:
@@ -22,37 +22,38 @@ def test_topics_are_those_of_the_contract() -> None:
     assert topics.scores("detector", "attic", "hall") == "detector/attic/hall/scores"
 
 
-def test_outbox_gives_messages_in_order_and_keeps_them_until_removed() -> None:
-    outbox = MemoryOutbox(10)
-    for sequence in (1, 2, 3):
-        assert outbox.put(event(sequence), now=float(sequence)) is None
-    first = outbox.after(0)
-    assert first is not None
-    assert (first.message, first.since) == (event(1), 1.0)
-    second = outbox.after(first.ticket)
-    assert second is not None
-    assert second.message == event(2)
-    assert outbox.after(0) == first
-    assert outbox.remove(first.ticket)
-    assert not outbox.remove(first.ticket)
-    assert outbox.after(0) == second
-    assert len(outbox) == 2
-
-
-def test_full_outbox_gives_up_its_oldest() -> None:
+def test_memory_gives_up_its_oldest_when_it_is_full() -> None:
     outbox = MemoryOutbox(2)
-    outbox.put(event(1), 0)
-    outbox.put(event(2), 0)
-    gone = outbox.put(event(3), 0)
-    assert gone is not None
-    assert gone.message == event(1)
+    for sequence in (1, 2, 3):
+        outbox.put(event(sequence), 0)
     assert (len(outbox), outbox.dropped) == (2, 1)
-    assert not outbox.remove(gone.ticket)
+    assert waiting(outbox) == [2, 3]
+
+
+def test_memory_is_bounded_in_bytes_too() -> None:
+    outbox = MemoryOutbox(1000, 10_000)
+    for sequence in range(1, 101):
+        outbox.put(event(sequence, name="x" * 1000), 0)
+    assert 5 < len(outbox) < 10
+    assert len(outbox) + outbox.dropped == 100
+    outbox.put(event(101, name="x" * 20_000), 0)
+    assert waiting(outbox) == [101], "what is too large for itself is for the broker to judge"
+
+
+def waiting(outbox: MemoryOutbox) -> list[int]:
+    """Sequence numbers in the order in which they would be sent."""
+    found: list[int] = []
+    on_their_way: set[int] = set()
+    while (oldest := outbox.oldest(besides=on_their_way)) is not None:
+        on_their_way.add(oldest.ticket)
+        found.append(oldest.letter.sequence)
+    return found
 
 
 @given(st.lists(st.sampled_from(["put", "remove oldest", "remove newest", "next"]), max_size=60))
-def test_outbox_agrees_with_a_list(steps: list[str]) -> None:
-    outbox, model, cursor, number, dropped = MemoryOutbox(5), list[int](), 0, 0, 0
+def test_memory_outbox_agrees_with_a_list(steps: list[str]) -> None:
+    outbox, model, number, dropped = MemoryOutbox(5), list[int](), 0, 0
+    on_their_way: set[int] = set()
     for step in steps:
         if step == "put":
             number += 1
@@ -62,14 +63,22 @@ def test_outbox_agrees_with_a_list(steps: list[str]) -> None:
                 model.pop(0)
                 dropped += 1
         elif step == "next":
-            found = outbox.after(cursor)
-            expected = next((n for n in model if n > cursor), None)
+            found = outbox.oldest(on_their_way)
+            expected = next((n for n in model if n not in on_their_way), None)
             assert (found and found.ticket) == expected
-            cursor = expected or cursor
+            on_their_way |= {expected} if expected else set()
         elif model:
             outbox.remove(model.pop(0 if step == "remove oldest" else -1))
         assert len(outbox) == len(model)
     assert outbox.dropped == dropped
+
+
+def test_letter_that_waited_says_so_and_is_else_the_same() -> None:
+    letter = Letter.of(event(7, name="Hündin"))
+    assert letter.body == event(7, name="Hündin").to_json()
+    assert letter.as_late() == letter.body.replace('"late": false', '"late": true')
+    gone = Letter.of(gap())
+    assert gone.as_late() == gone.body == gap().to_json()
 
 
 def test_retained_value_is_told_once_and_only_the_newest() -> None:

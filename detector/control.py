@@ -1,0 +1,272 @@
+"""Carries out what is commanded of a running service: mutes, thresholds, other settings."""
+
+import asyncio
+import difflib
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Final, Protocol
+
+from detector.config import Config, LabelSettings, ModelSettings, load_config
+from detector.errors import ConfigError
+from detector.events.labels import label_rules
+from detector.operate.schedule import Schedule
+from detector.pipeline import Listener
+from detector.publish import topics
+from detector.publish.commands import Done
+from detector.publish.homeassistant import HomeAssistant
+from detector.publish.mqtt import MqttPublisher
+from detector.publish.replies import Explanation
+
+_LIVE: Final = {"schedule", "time_zone", "homeassistant", "models"}
+"""Sections of the configuration of which at least a part can be changed in a running service."""
+_LIVE_MODEL: Final = ("only", "labels", "update_interval_s")
+_LIVE_HOMEASSISTANT: Final = ("labels",)
+
+
+class Source(Protocol):
+    """What can be commanded of a source."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def labels(self) -> dict[str, str]: ...
+
+    def mute(self) -> None: ...
+
+    def unmute(self) -> None: ...
+
+    def reschedule(self, schedule: Schedule) -> None: ...
+
+    def retune(self, listener: Listener) -> None: ...
+
+    def explain(self, at: datetime, within_s: float) -> Explanation: ...
+
+
+class Operator:
+    """Changes what runs, in the thread of the event loop.
+
+    A command is checked whole before anything is done, so one that is refused has no effect.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        path: Path | None,
+        sources: Sequence[Source],
+        listeners: Sequence[Listener],
+        mqtt: MqttPublisher,
+        discovery: HomeAssistant,
+    ) -> None:
+        """`path` is where `config` was read from."""
+        self._config, self._path = config, path
+        self._sources = {source.name: source for source in sources}
+        self._listeners = {listener.name: listener for listener in listeners}
+        self._mqtt, self._discovery = mqtt, discovery
+        self._unmuting: dict[str, asyncio.TimerHandle] = {}
+
+    def start(self) -> None:
+        """Tell that nothing is muted: a broker may remember otherwise."""
+        for name in self._sources:
+            self._tell_muted(name, "OFF")
+
+    def mute(self, source: str | None, duration_s: float | None) -> Done:
+        names = self._named(source)
+        for name in names:
+            self._forget_timer(name)
+            self._sources[name].mute()
+            self._tell_muted(name, "ON")
+            if duration_s is not None:
+                self._unmuting[name] = asyncio.get_running_loop().call_later(
+                    duration_s, partial(self._unmute, name)
+                )
+        until = "it is unmuted"
+        if duration_s is not None:
+            until = f"{datetime.now(UTC) + timedelta(seconds=duration_s):%Y-%m-%dT%H:%M:%SZ}"
+        return Done(f"muted until {until}: {', '.join(names)}")
+
+    def unmute(self, source: str | None) -> Done:
+        names = self._named(source)
+        for name in names:
+            self._unmute(name)
+        return Done(f"not muted: {', '.join(names)}")
+
+    def set_threshold(
+        self, model: str | None, label: str, onset: float | None, offset: float | None
+    ) -> Done:
+        listener = self._with_label(model, label)
+        settings = listener.settings
+        changes = {"onset_threshold": onset, "offset_threshold": offset}
+        own = (settings.labels.get(label) or LabelSettings()).model_copy(
+            update={field: value for field, value in changes.items() if value is not None}
+        )
+        changed = settings.model_copy(update={"labels": {**settings.labels, label: own}})
+        self._retune({listener.name: replace(listener, settings=changed)})
+        now = ", ".join(
+            f"{field} = {value}" for field, value in own.model_dump(exclude_none=True).items()
+        )
+        return Done(
+            f"models.{listener.name}.labels.{label}: {now}; until the next restart or reload, "
+            "so write it to the configuration to keep it"
+        )
+
+    def reload(self) -> Done:
+        if self._path is None:
+            raise ConfigError("the service runs on its defaults: there is no file to read again")
+        new = load_config(self._path)
+        restart = tuple(_needs_restart(self._config, new))
+        kept = _merge(self._config, new)
+        listeners = {
+            name: replace(listener, settings=kept.models[name])
+            for name, listener in self._listeners.items()
+        }
+        check_labels(kept, listeners.values(), self._path)
+        before = {name: source.labels for name, source in self._sources.items()}
+        self._retune(listeners)
+        schedule = Schedule(kept.schedule, kept.time_zone)
+        for source in self._sources.values():
+            source.reschedule(schedule)
+        self._config = kept
+        self._tell_labels(before)
+        rest = f"; after a restart: {', '.join(restart)}" if restart else ""
+        return Done(f"{self._path} was read again{rest}", restart=restart)
+
+    def explain(self, source: str | None, at: datetime, within_s: float) -> Done:
+        if source is None and len(self._sources) > 1:
+            raise ConfigError(f"source: which one? there are {', '.join(self._sources)}")
+        [name] = self._named(source)
+        explanation = self._sources[name].explain(at, within_s)
+        return Done(
+            f"{len(explanation.labels)} labels stood out in {name}", explanation=explanation
+        )
+
+    def _named(self, source: str | None) -> list[str]:
+        if source is not None and source not in self._sources:
+            raise ConfigError(f"there is no source {source!r}, only {', '.join(self._sources)}")
+        return list(self._sources) if source is None else [source]
+
+    def _unmute(self, name: str) -> None:
+        self._forget_timer(name)
+        self._sources[name].unmute()
+        self._tell_muted(name, "OFF")
+
+    def _forget_timer(self, name: str) -> None:
+        timer = self._unmuting.pop(name, None)
+        if timer:
+            timer.cancel()
+
+    def _tell_muted(self, name: str, state: str) -> None:
+        self._mqtt.retain(topics.muted(*self._place, name), state)
+
+    @property
+    def _place(self) -> tuple[str, str]:
+        return self._config.mqtt.prefix, self._config.node
+
+    def _with_label(self, model: str | None, label: str) -> Listener:
+        """The model that is meant by a command about a label."""
+        if model is not None and model not in self._listeners:
+            raise ConfigError(f"there is no model {model!r}, only {', '.join(self._listeners)}")
+        asked = [self._listeners[model]] if model else list(self._listeners.values())
+        having = [listener for listener in asked if has_label(listener, label)]
+        if not having:
+            known = {slug for listener in asked for slug in listener.labels}
+            raise ConfigError(f"no model hears {label!r}{_hint(label, known)}")
+        if len(having) > 1:
+            names = ", ".join(listener.name for listener in having)
+            raise ConfigError(f"model: which one? {label!r} is a label of {names}")
+        return having[0]
+
+    def _retune(self, listeners: dict[str, Listener]) -> None:
+        for listener in listeners.values():  # all are right before the first is changed
+            try:
+                if not listener.spec.ctc:
+                    label_rules(listener.spec, listener.settings)
+            except ConfigError as error:
+                raise ConfigError(f"models.{listener.name}: {error}") from None
+        for listener in listeners.values():
+            self._listeners[listener.name] = listener
+            for source in self._sources.values():
+                source.retune(listener)
+
+    def _tell_labels(self, before: dict[str, dict[str, str]]) -> None:
+        """There may be other labels than before."""
+        for name, source in self._sources.items():
+            state: Callable[[str], str] = partial(topics.state, *self._place, name)
+            for label in source.labels.keys() - before[name].keys():
+                self._mqtt.retain(state(label), "OFF")
+            for label in before[name].keys() - source.labels.keys():
+                self._mqtt.release(state(label))
+        if self._config.homeassistant.enabled:
+            labels = {name: source.labels for name, source in self._sources.items()}
+            self._discovery.update(self._config.homeassistant, labels)
+
+
+def has_label(listener: Listener, label: str) -> bool:
+    """Whether the label can become an event; of a model that spells words, any word can."""
+    return label in listener.labels or (listener.spec.ctc is not None and not listener.labels)
+
+
+def check_labels(config: Config, listeners: Collection[Listener], path: Path | None) -> None:
+    """Refuse labels that none of the models hears, where the configuration names some.
+
+    Raises:
+        ConfigError: naming the field and the label.
+    """
+    named = [
+        (f"schedule.{index}.only", hours.only or ()) for index, hours in enumerate(config.schedule)
+    ]
+    named.append(("homeassistant.labels", config.homeassistant.labels or ()))
+    known = {slug for listener in listeners for slug in listener.labels} | {*config.patterns}
+    for field, labels in named:
+        for label in labels:
+            if label not in config.patterns and not any(
+                has_label(listener, label) for listener in listeners
+            ):
+                raise ConfigError(
+                    f"{path or 'defaults'}: {field}: no model hears {label!r}{_hint(label, known)}"
+                )
+
+
+def _hint(label: str, known: Collection[str]) -> str:
+    close = difflib.get_close_matches(label, known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _needs_restart(old: Config, new: Config) -> Iterator[str]:
+    """The settings that differ and cannot be changed in a running service."""
+    for field in Config.model_fields:
+        if field not in _LIVE and getattr(old, field) != getattr(new, field):
+            yield field
+    for field in type(old.homeassistant).model_fields:
+        was, will_be = getattr(old.homeassistant, field), getattr(new.homeassistant, field)
+        if field not in _LIVE_HOMEASSISTANT and was != will_be:
+            yield f"homeassistant.{field}"
+    for name in dict.fromkeys((*old.models, *new.models)):
+        if name not in old.models or name not in new.models:
+            yield f"models.{name}"
+            continue
+        for field in ModelSettings.model_fields:
+            was, will_be = getattr(old.models[name], field), getattr(new.models[name], field)
+            if field not in _LIVE_MODEL and was != will_be:
+                yield f"models.{name}.{field}"
+
+
+def _merge(old: Config, new: Config) -> Config:
+    """What runs from now on: of the new configuration, what can be changed in a running service."""
+    models = {
+        name: settings.model_copy(
+            update={field: getattr(new.models[name], field) for field in _LIVE_MODEL}
+            if name in new.models
+            else {}
+        )
+        for name, settings in old.models.items()
+    }
+    homeassistant = old.homeassistant.model_copy(
+        update={field: getattr(new.homeassistant, field) for field in _LIVE_HOMEASSISTANT}
+    )
+    changes = {"models": models, "homeassistant": homeassistant}
+    live = {"schedule": new.schedule, "time_zone": new.time_zone}
+    return old.model_copy(update=changes | live)

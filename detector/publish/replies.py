@@ -1,0 +1,75 @@
+"""What is published beside events and gaps: counters, and answers to commands."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from detector.publish.messages import Message, Moment, SourceStatus
+
+
+class LabelExplanation(BaseModel):
+    """What became of one label of one model, in the stretch of sound that is asked for."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str = Field(description="name@version of the bundle")
+    label: str
+    name: str
+    peak: float = Field(ge=0, le=1, description="the highest score")
+    onset_threshold: float | None = Field(description="null if the label does not become events")
+    why: str = Field(
+        description="event, merged, muted, quiet_hours, disabled, below_onset_threshold, "
+        "shorter_than_min_duration or nothing_new"
+    )
+    onset: Moment | None = Field(description="of the event that it was, or would have been")
+    offset: Moment | None
+
+
+class Explanation(BaseModel):
+    """What a source heard in a stretch of time, and why it was an event or was not."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: str
+    begin: Moment
+    end: Moment
+    status: SourceStatus = Field(description="of the source, now")
+    not_heard_s: float = Field(ge=0, description="how much of it was in gaps")
+    labels: tuple[LabelExplanation, ...] = Field(description="the highest score of a model first")
+
+
+class AnswerMessage(Message):
+    """What was done of a command, or why not."""
+
+    node: str
+    command: str
+    ok: bool
+    message: str = Field(description="what was done, or what is wrong")
+    restart: tuple[str, ...] = Field(
+        default=(), description="settings that have changed and count after a restart"
+    )
+    explanation: Explanation | None = None
+
+
+class SourceStats(BaseModel):
+    """Counters since the daemon began. There may be more than these."""
+
+    model_config = ConfigDict(extra="allow")
+
+    status: SourceStatus
+    samples_heard: int = Field(ge=0)
+    samples_overrun: int = Field(ge=0)
+    windows_skipped: int = Field(ge=0)
+    events: int = Field(ge=0)
+    events_held: int = Field(ge=0, description="segments not told: muted, or quiet hours")
+    gaps: int = Field(ge=0)
+
+
+class StatsMessage(BaseModel):
+    """Counters since the daemon began. There may be more than these."""
+
+    model_config = ConfigDict(extra="allow")
+
+    uptime_s: int = Field(ge=0)
+    queued_events: int = Field(ge=0)
+    dropped_events: int = Field(ge=0)
+    rejected_events: int = Field(ge=0)
+    sources: dict[str, SourceStats]

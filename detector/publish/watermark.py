@@ -1,0 +1,52 @@
+"""A few numbers beside the database, by which it is seen what the database has lost.
+
+A log cut off by a power failure leaves a database that is sound and merely older: nothing in it
+tells of what came after. So the newest ticket and the sequence numbers stand in a file of their
+own as well. It is written in place, which needs no room on the disk and so works on a full one.
+"""
+
+import contextlib
+import json
+import os
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+_BLOCK: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Watermark:
+    """How far an outbox had come."""
+
+    ticket: int = 0
+    """The newest ticket ever given out."""
+    sequences: Mapping[str, int] = field(default_factory=dict)
+    """The last sequence number of each source."""
+
+    @classmethod
+    def read(cls, path: Path) -> "Watermark":
+        """What the file says; nothing at all if it cannot be read or is damaged."""
+        try:
+            check, _, text = path.read_bytes().rstrip(b" ").partition(b" ")
+            if int(check, 16) != zlib.crc32(text):
+                return cls()
+            values = json.loads(text)
+            return cls(int(values["ticket"]), {k: int(v) for k, v in values["sequences"].items()})
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return cls()
+
+    def write(self, path: Path) -> None:
+        """Write in place, and not to the disk at once: a killed process leaves what it wrote."""
+        text = json.dumps({"ticket": self.ticket, "sequences": dict(self.sequences)}).encode()
+        content = b"%08x %s" % (zlib.crc32(text), text)
+        content = content.ljust(-len(content) % _BLOCK + len(content))
+        with contextlib.suppress(OSError):
+            file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                os.pwrite(file, content, 0)
+                os.ftruncate(file, len(content))
+            finally:
+                os.close(file)

@@ -1,0 +1,160 @@
+"""What is remembered of the last minutes, and what it says of why there was no event."""
+
+import numpy as np
+import pytest
+
+from detector.config import ModelSettings
+from detector.events.explanation import explain
+from detector.events.history import KEPT_S, Outcomes, ScoreHistory
+from detector.events.labels import LabelRule, label_rules
+from detector.events.steps import ClipSteps, WatchedSteps
+from detector.records import SAMPLE_RATE, Event
+from detector.spec import BundleSpec
+from tests.events.scores import clip, frames, plain_frames, rule, run, segmenter, tagger
+
+HOP = SAMPLE_RATE // 2
+SPEC = BundleSpec.model_validate(
+    {
+        "name": "three",
+        "version": "1",
+        "created": "2026-11-22",
+        "licence": "none",
+        "attribution": "none",
+        "source": {"checkpoint": "none", "architecture": "none"},
+        "onnx": {"sha256": "0" * 64, "opset": 17, "precision": "fp32"},
+        "frontend": {"kind": "waveform", "normalise": "none"},
+        "window": {"samples": HOP, "hop_samples": HOP},
+        "input": {"name": "input", "shape": ["batch", HOP]},
+        "outputs": {"clip": {"name": "clip", "activation": "sigmoid"}},
+        "decoding": "multilabel",
+        "labels": [{"slug": slug, "name": slug} for slug in ("dog", "cat", "siren")],
+    }
+)
+
+
+def rules(**settings: object) -> list[LabelRule]:
+    return label_rules(SPEC, ModelSettings.model_validate({"bundle": "x", **settings}))
+
+
+def heard(*scores: tuple[float, float, float]) -> ScoreHistory:
+    """A history of windows of half a second."""
+    history = ScoreHistory()
+    steps = WatchedSteps(ClipSteps(HOP), history.add)
+    for index, values in enumerate(scores, 1):
+        steps.push(clip(index * HOP, *values, new=HOP))
+    return history
+
+
+def why(
+    history: ScoreHistory, rules: list[LabelRule], outcomes: Outcomes | None = None
+) -> dict[str, str]:
+    outcomes = outcomes or Outcomes()
+    said = explain(
+        SPEC, rules, list(history.between(0, 10**9)), list(outcomes.between(0, 10**9)), HOP
+    )
+    return {one.label: one.why for one in said}
+
+
+def event(kind: str, label: str, onset: int, offset: int | None = None) -> Event:
+    return Event(kind, SPEC.id, label, label, onset, offset, 0.9, 0.9, -20.0)  # type: ignore[arg-type]
+
+
+def test_the_highest_scores_of_a_stretch_come_back_with_their_labels() -> None:
+    history = heard((0.1, 0.2, 0.3), (0.9, 0.2, 0.3), (0.1, 0.2, 0.3))
+    [moment] = history.between(HOP + 1, 2 * HOP)
+    assert (moment.first_sample, moment.end_sample) == (HOP, 2 * HOP)
+    assert moment.labels.tolist() == [0, 2, 1]
+    assert np.allclose(moment.scores, [0.9, 0.3, 0.2])
+
+
+def test_frames_are_kept_by_the_quarter_second() -> None:
+    history = ScoreHistory()
+    steps = WatchedSteps(plain_frames(hop=SAMPLE_RATE, frame=320), history.add)
+    steps.push(frames(0, SAMPLE_RATE, [0.1] * 49 + [0.8]))
+    steps.flush()
+    kept = list(history.between(0, SAMPLE_RATE))
+    assert len(kept) <= 4
+    assert max(moment.scores.max() for moment in kept) == pytest.approx(0.8)
+
+
+def test_what_is_remembered_does_not_grow_without_end() -> None:
+    history, outcomes = ScoreHistory(), Outcomes()
+    steps = WatchedSteps(ClipSteps(HOP), history.add)
+    for index in range(1, 3 * 2 * KEPT_S):
+        steps.push(clip(index * HOP, 0.5, new=HOP))
+        outcomes.add(event("start", "dog", index * HOP), None, 0)
+    assert len(list(history.between(0, 10**12))) <= 2 * KEPT_S + 2
+    assert len(list(outcomes.between(0, 10**12))) <= 500
+
+
+def test_why_there_was_no_event() -> None:
+    history = heard((0.4, 0.9, 0.6), (0.3, 0.8, 0.6))
+    said = why(history, rules(only=("dog", "siren"), labels={"siren": {"min_duration_s": 3}}))
+    assert said == {
+        "dog": "below_onset_threshold",
+        "cat": "disabled",
+        "siren": "shorter_than_min_duration",
+    }
+
+
+def test_a_score_that_says_nothing_is_not_explained() -> None:
+    assert why(heard((0.01, 0.02, 0.9)), rules(only=())) == {"siren": "disabled"}
+
+
+def test_what_was_held_back_and_what_was_told() -> None:
+    outcomes = Outcomes()
+    outcomes.add(event("start", "dog", HOP), "muted", 0)
+    outcomes.add(event("start", "cat", HOP), "quiet_hours", 0)
+    outcomes.add(event("start", "siren", HOP), None, 0)
+    said = why(heard((0.9, 0.9, 0.9)), rules(), outcomes)
+    assert said == {"dog": "muted", "cat": "quiet_hours", "siren": "event"}
+
+
+def test_a_part_of_an_event_that_had_begun_before_is_merged() -> None:
+    outcomes = Outcomes()
+    outcomes.add(event("start", "dog", -10 * HOP), None, 0)
+    assert why(heard((0.1, 0, 0)), rules(), outcomes) == {"dog": "merged"}
+
+
+def test_an_event_is_explained_even_if_other_labels_were_louder() -> None:
+    outcomes = Outcomes()
+    outcomes.add(event("start", "cat", HOP), None, 0)
+    outcomes.add(event("end", "cat", HOP, 2 * HOP), None, 0)
+    [said] = explain(SPEC, rules(), [], list(outcomes.between(0, 10 * HOP)), HOP)
+    assert (said.label, said.why, said.onset_sample, said.offset_sample) == (
+        "cat", "event", HOP, 2 * HOP,
+    )  # fmt: skip
+
+
+def test_a_segment_that_is_muted_half_way_was_told_in_part() -> None:
+    outcomes = Outcomes()
+    outcomes.add(event("start", "dog", 0), None, 0)
+    outcomes.mute(100)
+    outcomes.add(event("update", "dog", 0), "muted", 150)
+    outcomes.add(event("update", "dog", 0), None, 200)
+    outcomes.add(event("end", "dog", 0, 300), None, 350)
+    parts = [(o.onset_sample, o.offset_sample, o.held) for o in outcomes.between(0, 1000)]
+    assert parts == [(0, 100, None), (100, 200, "muted"), (200, 300, None)]
+
+
+def test_a_new_threshold_counts_from_the_next_window() -> None:
+    machine = segmenter(tagger(), rule(onset_threshold=0.8))
+    assert run(machine, [clip(100, 0.6), clip(200, 0.6)]) == []
+    assert machine.retune([rule(onset_threshold=0.5)], 10**9, 200) == []
+    assert [e.type for e in run(machine, [clip(300, 0.6)])] == ["start"]
+
+
+def test_what_is_open_stays_open_when_its_rule_moves() -> None:
+    machine = segmenter(tagger(), rule(0), rule(1))
+    [start] = run(machine, [clip(100, 0.1, 0.9)])
+    assert machine.retune([rule(1)], 10**9, 100) == []
+    [end] = run(machine, [clip(200, 0.9, 0.9), clip(300, 0.9, 0.1)])
+    assert (end.type, end.label, end.onset_sample) == ("end", "label_1", start.onset_sample)
+
+
+def test_a_label_that_is_no_longer_wanted_ends_cut_off() -> None:
+    machine = segmenter(tagger(), rule(0), rule(1))
+    run(machine, [clip(100, 0.9, 0.9)])
+    [end] = machine.retune([rule(1)], 10**9, 150)
+    assert (end.type, end.label, end.truncated, end.offset_sample) == ("end", "label_0", True, 150)
+    assert [e.label for e in run(machine, [clip(200, 0.1, 0.1)])] == ["label_1"]
