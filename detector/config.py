@@ -300,7 +300,7 @@ Span = Annotated[tuple[Duration, Duration], AfterValidator(_in_order)]
 
 RHYTHMS: Final[Mapping[str, Mapping[str, Any]]] = {
     # ISO 8201: 0.5 s on and off, three times, then 1.5 s of pause.
-    "t3": {"count": 3, "on_s": (0.3, 0.75), "off_s": (0.25, 0.75), "pause_s": (1.0, 2.0)},
+    "t3": {"count": 3, "on_s": (0.25, 0.85), "off_s": (0.15, 0.75), "pause_s": (1.0, 2.0)},
     # NFPA 72: 0.1 s on and off, four times, then 5 s of pause.
     "t4": {"count": 4, "on_s": (0.03, 0.19), "off_s": (0.03, 0.19), "pause_s": (3.0, 6.0)},
 }

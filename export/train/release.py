@@ -58,8 +58,9 @@ OUTPUTS = Outputs(
     ),
 )
 NAMES = {SMOKE: "Smoke alarm", MONOXIDE: "Carbon monoxide alarm"}
-QUIET = {BEEP}
-"""Labels that are for patterns to count, and no events unless they are enabled."""
+COUNTED = {BEEP: (0.8, 0.65)}
+"""Labels that are for patterns to count, and no events unless they are enabled; with thresholds
+near one another, so that a room does not join one beep to the next."""
 MERGE_GAP_S = 1.0
 """Of a label that is an event; beeps are counted one by one."""
 SCALES = 300
@@ -140,17 +141,15 @@ def _label(slug: str) -> Label:
     return Label(
         slug=slug,
         name=NAMES.get(slug, slug.replace("_", " ").capitalize()),
-        merge_gap_s=0.0 if slug in QUIET else MERGE_GAP_S,
+        merge_gap_s=0.0 if slug in COUNTED else MERGE_GAP_S,
     )
 
 
 def _calibrated(label: Label, found: Calibration) -> Label:
+    onset, offset = COUNTED.get(label.slug, (found.onset, found.offset))
+    enabled = found.enabled and label.slug not in COUNTED
     return label.model_copy(
-        update={
-            "onset_threshold": found.onset,
-            "offset_threshold": found.offset,
-            "enabled": found.enabled and label.slug not in QUIET,
-        }
+        update={"onset_threshold": onset, "offset_threshold": offset, "enabled": enabled}
     )
 
 

@@ -357,7 +357,7 @@ def test_endless_beeping_is_not_remembered() -> None:
 
 
 def test_drop_outs_and_glitches_are_overlooked() -> None:
-    torn = [part for a, b in t3(3) for part in ((a, a + 0.2), (a + 0.28, b))]
+    torn = [part for a, b in t3(3) for part in ((a, a + 0.2), (a + 0.24, b))]
     glitches = [(b + 0.25, b + 0.33) for _, b in t3(3)]
     events = feed(repetition(), heard(sorted([*torn, *glitches]), 60))
     assert seconds(lives(events)) == [(1, 11.5)]
