@@ -25,6 +25,7 @@ from typing import Final, Self, TypeVar
 
 import structlog
 
+from detector.publish.database import StoreTakenError
 from detector.publish.messages import EventMessage, GapMessage
 from detector.publish.outbox import Letter, Waiting
 from detector.publish.store import (
@@ -34,7 +35,6 @@ from detector.publish.store import (
     Counts,
     DeadLetter,
     Store,
-    StoreTakenError,
     now,
 )
 from detector.publish.watermark import Watermark
@@ -131,6 +131,8 @@ class DurableOutbox:
                       events=len(self._unsaved), error=self._failure)  # fmt: skip
         self._thread.submit(self._store.close)
         self._thread.shutdown(wait=self._failure is None)
+        if not self._keeping.cancelled():
+            self._keeping.result()  # an error here is one of this program
 
     # -- what a publisher sees: `Outbox` -----------------------------------------------------------
 
@@ -242,7 +244,10 @@ class DurableOutbox:
             if self._retry_at > asyncio.get_running_loop().time() and not self._closing:
                 continue
             if not self._begun:
-                await self._begin()
+                try:
+                    await self._begin()
+                except StoreTakenError as error:  # since the disk came back
+                    self._fail(f"{error}")
             elif (batch := self._batch()) is not None:
                 await self._commit(batch)
             if self._closing and (self._failure or self._batch() is None):
@@ -291,7 +296,7 @@ class DurableOutbox:
             log.info("events are left from before", waiting=begun.counts.waiting,
                      dead_letters=begun.counts.dead)  # fmt: skip
         if begun.lost:
-            log.error("the disk has lost events that were stored: was the power cut?",
+            log.error("events were lost with the last run: they are not on the disk (a power cut?)",
                       events=begun.lost)  # fmt: skip
         self._wake.set()
 

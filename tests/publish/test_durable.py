@@ -25,7 +25,7 @@ from detector.publish import store as store_module
 from detector.publish.ballast import Ballast
 from detector.publish.durable import DurableOutbox
 from detector.publish.outbox import Waiting
-from detector.publish.store import NAME, DeadLetter, Store
+from detector.publish.store import NAME, DeadLetter, Store, look
 from tests.killing import damaged
 from tests.publish.helpers import Logs, event, gap
 
@@ -218,6 +218,26 @@ async def test_another_detector_in_the_same_folder_is_refused_and_named(tmp_path
             async with opened(tmp_path):
                 pass
     assert await left_in(tmp_path) == [1]
+
+
+async def test_a_look_tells_what_waits_and_changes_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "not made" / "yet"
+    assert look(folder) == f"{folder}: nothing is in it yet"
+    assert not folder.parent.exists()
+    await fill(tmp_path, 1, 3)
+    assert look(tmp_path) == f"{tmp_path}: 3 events wait, 0 dead letters"
+    async with opened(tmp_path) as outbox:
+        assert look(tmp_path) == f"{tmp_path}: a detector is using it"
+        await until(outbox.oldest)
+        poison = outbox.oldest()
+        assert poison is not None
+        outbox.reject(poison, "topic", "reason")
+    assert look(tmp_path) == f"{tmp_path}: 2 events wait, 1 dead letters"
+    (tmp_path / NAME).write_bytes(b"nonsense" * 1000)
+    with pytest.raises(StateError, match="not a database"):
+        look(tmp_path)
+    with pytest.raises(StateError, match="is not a directory"):
+        look(tmp_path / NAME / "below a file")
 
 
 # -- row 7: a power cut
