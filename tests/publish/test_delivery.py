@@ -385,5 +385,6 @@ async def test_row_6_killed_at_random_moments_all_that_was_stored_arrives_in_ord
 ) -> None:
     outcome = await kill_often(broker, tmp_path / "state", 4, random.Random(), longest_s=0.3)  # noqa: S311
     assert (outcome.lost, outcome.ambiguous, outcome.damaged) == (0, 0, 0), outcome
+    assert outcome.false_alarms == 0
     assert outcome.in_order, outcome
     assert outcome.received >= outcome.reported > 0
