@@ -32,7 +32,7 @@ from tests.publish.helpers import Logs, event, gap
 PATIENCE_S = 20.0
 
 
-def opened(folder: Path, rows: int = 1000, size: int = 2**25, **options: Any) -> DurableOutbox:
+def opened(folder: Path, rows: int = 10_000, size: int = 2**25, **options: Any) -> DurableOutbox:
     return DurableOutbox(folder, rows, size, **({"first_retry_s": 0.05} | options))
 
 
@@ -366,6 +366,48 @@ async def test_a_file_that_is_damaged_while_it_is_used_is_set_aside_too(
         await stored(outbox)
     assert await left_in(tmp_path) == [1001]
     assert logs.at("error")
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_any_order_of_events_failures_and_lives_loses_and_repeats_nothing(
+    tmp_path: Path, seed: int, logs: Logs
+) -> None:
+    rng = random.Random(seed)  # noqa: S311
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    put, delivered = 0, list[int]()
+    try:
+        for _life in range(3):
+            async with opened(tmp_path, first_retry_s=0.01) as outbox:
+                on_their_way: dict[int, int] = {}
+                for _step in range(120):
+                    match rng.choice(["put", "put", "send", "send", "confirm", "wait", "disk"]):
+                        case "put":
+                            for _ in range(rng.choice([1, 1, 30])):
+                                put += 1
+                                outbox.put(event(put), 0.0)
+                        case "send":
+                            waiting = outbox.oldest(on_their_way)
+                            if waiting is not None and len(on_their_way) < 20:
+                                on_their_way[waiting.ticket] = waiting.letter.sequence
+                        case "confirm" if on_their_way:
+                            ticket = rng.choice(list(on_their_way))
+                            delivered.append(on_their_way.pop(ticket))
+                            outbox.remove(ticket)
+                        case "wait":
+                            await asyncio.sleep(rng.choice([0, 0.001, 0.02]))
+                        case "disk":
+                            limit = rng.choice([1, limits[0]])
+                            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limits[1]))
+                        case _:
+                            pass
+                resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+                await stored(outbox)
+                assert len(outbox) == put - len(delivered)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    left = await left_in(tmp_path)
+    assert left == sorted(left)
+    assert sorted(delivered + left) == list(range(1, put + 1))
 
 
 async def test_only_a_few_damaged_files_are_kept(tmp_path: Path) -> None:
