@@ -41,11 +41,13 @@ def main() -> None:
             ("received out of order or with a hole", not outcome.in_order, "", "0"),
             ("numbers that stand for two events", outcome.ambiguous, "", "0"),
             ("files damaged", outcome.damaged, "", "0"),
+            ("events wrongly said to be lost", outcome.false_alarms, "", "0"),
             ("messages received twice, with the same id", outcome.repeated, "", ""),
             ("took", time.monotonic() - began, "s", ""),
         ],
     )
-    failures = outcome.lost + outcome.ambiguous + outcome.damaged + (not outcome.in_order)
+    failures = outcome.lost + outcome.ambiguous + outcome.damaged + outcome.false_alarms
+    failures += not outcome.in_order
     sys.exit(1 if failures else 0)
 
 

@@ -35,6 +35,8 @@ class Outcome:
     """Sequence numbers that stand for two events."""
     damaged: int
     """Files that had to be set aside."""
+    false_alarms: int
+    """Events that the outbox takes for lost."""
 
 
 async def kill_often(
@@ -53,6 +55,7 @@ async def kill_often(
             running = asyncio.create_task(publisher.run())
             left = await publisher.drain(60)
             last = outbox.sequence(SOURCE)
+            false_alarms = int(outbox.stats()["lost_events"])
             await seen.until(lambda s: s.messages and _sequence(s.messages[-1].payload) >= last)
             running.cancel()
             await asyncio.wait({running})
@@ -68,6 +71,7 @@ async def kill_often(
         in_order=first == list(range(1, len(first) + 1)),
         ambiguous=len(ids) - len(first),
         damaged=len(damaged(folder)),
+        false_alarms=false_alarms,
     )
 
 

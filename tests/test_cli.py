@@ -272,9 +272,10 @@ def test_check_tells_each_line_and_ends_with_4_where_one_is_wrong(config: Path) 
     done = detector("check", "--config", config)
     assert done.returncode == 4
     lines = done.stdout.splitlines()
-    assert [line.split()[0] for line in lines] == ["ok", "ok", "wrong", "wrong"]
+    assert [line.split()[0] for line in lines] == ["ok", "ok", "wrong", "ok", "wrong"]
     assert "no.wav" in lines[2]
-    assert "1" in lines[3]
+    assert "state_dir" in lines[3]
+    assert "1" in lines[4]
 
 
 def test_check_tells_of_labels_that_no_model_hears(config: Path) -> None:

@@ -357,6 +357,21 @@ class TestPaths:
         monkeypatch.chdir(tmp_path)
         self.check(load_config(Path("detector.toml")), tmp_path, tmp_path / "home")
 
+    def test_state_is_kept_beside_the_file_or_where_the_service_manager_says(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert load(tmp_path, 'state_dir = "state"').state_folder == tmp_path / "state"
+        config = load(tmp_path, "")
+        monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/detector:/var/lib/other")
+        assert config.state_folder == Path("/var/lib/detector")
+        assert load(tmp_path, 'state_dir = "/elsewhere"').state_folder == Path("/elsewhere")
+        monkeypatch.delenv("STATE_DIRECTORY")
+        monkeypatch.setenv("XDG_STATE_HOME", "/home/me/.state")
+        assert config.state_folder == Path("/home/me/.state/detector")
+        monkeypatch.setenv("XDG_STATE_HOME", "relative")  # which counts as absent
+        monkeypatch.setenv("HOME", "/home/me")
+        assert config.state_folder == Path("/home/me/.local/state/detector")
+
     def test_home_of_nobody_is_refused(self, tmp_path: Path) -> None:
         text = "[mqtt]\nusername = 'me'\npassword_file = '~nobody-of-this-name/x'"
         assert "mqtt.password_file: " in refusal_of(tmp_path, text)

@@ -16,6 +16,7 @@ from detector.errors import ConfigError, DetectorError
 from detector.loading import check_together, load_model
 from detector.operate.logs import configure
 from detector.publish.mqtt import probe
+from detector.publish.store import look
 
 FAILED = 4
 
@@ -46,6 +47,10 @@ def _lines(path: Path | None) -> Iterator[Line]:
     yield from _models(config, path)
     yield from _sources(config)
     if config.mqtt.enabled:
+        try:
+            yield "state_dir", look(config.state_folder)
+        except DetectorError as error:
+            yield "state_dir", error
         host, port = config.mqtt.address
         try:
             asyncio.run(probe(config.mqtt, config.node))

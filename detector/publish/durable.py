@@ -25,6 +25,7 @@ from typing import Final, Self, TypeVar
 
 import structlog
 
+from detector.publish.database import StoreTakenError
 from detector.publish.messages import EventMessage, GapMessage
 from detector.publish.outbox import Letter, Waiting
 from detector.publish.store import (
@@ -34,7 +35,6 @@ from detector.publish.store import (
     Counts,
     DeadLetter,
     Store,
-    StoreTakenError,
     now,
 )
 from detector.publish.watermark import Watermark
@@ -127,10 +127,12 @@ class DurableOutbox:
         self._keeping.cancel()
         await asyncio.wait({self._keeping})
         if self._unsaved:
-            log.error("stopped with events that could not be stored: they are lost",
+            _say("error", "stopped with events that could not be stored: they are lost",
                       events=len(self._unsaved), error=self._failure)  # fmt: skip
         self._thread.submit(self._store.close)
         self._thread.shutdown(wait=self._failure is None)
+        if not self._keeping.cancelled():
+            self._keeping.result()  # an error here is one of this program
 
     # -- what a publisher sees: `Outbox` -----------------------------------------------------------
 
@@ -242,7 +244,10 @@ class DurableOutbox:
             if self._retry_at > asyncio.get_running_loop().time() and not self._closing:
                 continue
             if not self._begun:
-                await self._begin()
+                try:
+                    await self._begin()
+                except StoreTakenError as error:  # since the disk came back
+                    self._fail(f"{error}")
             elif (batch := self._batch()) is not None:
                 await self._commit(batch)
             if self._closing and (self._failure or self._batch() is None):
@@ -288,11 +293,11 @@ class DurableOutbox:
             self._last_ticket += 1
             self._unsaved[self._last_ticket] = replace(waiting, ticket=self._last_ticket)
         if begun.counts.waiting or begun.counts.dead:
-            log.info("events are left from before", waiting=begun.counts.waiting,
+            _say("info", "events are left from before", waiting=begun.counts.waiting,
                      dead_letters=begun.counts.dead)  # fmt: skip
         if begun.lost:
-            log.error("the disk has lost events that were stored: was the power cut?",
-                      events=begun.lost)  # fmt: skip
+            _say("error", "events were lost with the last run: they are not on the disk",
+                 events=begun.lost)  # fmt: skip
         self._wake.set()
 
     def _go_on_from(self, watermark: Watermark) -> None:
@@ -353,7 +358,7 @@ class DurableOutbox:
         self._unsaved_dropped -= batch.dropped
         self._lost -= batch.lost
         if self._failure:
-            log.info("events are stored again", folder=str(self._folder))
+            _say("info", "events are stored again", folder=str(self._folder))
         self._failure, self._unreadable = None, False
         self._retry_s, self._retry_at = self._first_retry_s, -math.inf
         if self._batch() is not None:
@@ -387,16 +392,22 @@ class DurableOutbox:
             return await done
         finally:
             for message, fields in self._notes:
-                log.error(message, **fields)
+                _say("error", message, **fields)
             self._notes.clear()
 
     def _fail(self, reason: str) -> None:
-        if self._failure is None:
-            log.error("events cannot be stored: they wait in memory, and are lost if the detector "
-                      "is killed", error=reason)  # fmt: skip
-        self._failure = reason
+        before, self._failure = self._failure, reason
         self._retry_at = asyncio.get_running_loop().time() + self._retry_s
         self._retry_s = min(2 * self._retry_s, _LONGEST_RETRY_S)
+        if before is None:
+            _say("error", "events cannot be stored: they wait in memory, and are lost if the "
+                 "detector is killed", error=reason)  # fmt: skip
+
+
+def _say(level: str, message: str, **fields: str | int | None) -> None:
+    """Log; that the log may lie on the same full disk must not end the outbox."""
+    with contextlib.suppress(OSError):
+        getattr(log, level)(message, **fields)
 
 
 def boot_id() -> str:

@@ -16,6 +16,7 @@ which is why each connection has a fresh one.
 import asyncio
 import contextlib
 import logging
+import os
 import socket
 import threading
 from collections.abc import Callable
@@ -376,9 +377,13 @@ class Link:
         """Close the socket without a word; paho's own reader then cleans up."""
         self._abandoned = True
         self._lose(None)
-        if isinstance(sock := self._paho.socket(), socket.socket):
-            with contextlib.suppress(OSError):
+        sock = self._paho.socket()
+        with contextlib.suppress(OSError):
+            if isinstance(sock, socket.socket):
                 sock.shutdown(socket.SHUT_RDWR)
+            elif sock is not None:  # websockets: a wrapper that shows only the descriptor
+                with socket.socket(fileno=os.dup(sock.fileno())) as under:
+                    under.shutdown(socket.SHUT_RDWR)
 
 
 Confirmation = asyncio.Future[str | None]

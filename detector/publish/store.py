@@ -15,30 +15,36 @@ taken over, and a new one is begun.
 """
 
 import contextlib
-import errno
 import os
 import sqlite3
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
+from urllib.parse import quote
 
 from detector.errors import StateError
 from detector.publish.ballast import Ballast
+from detector.publish.database import (
+    LOG_PAGES,
+    StoreDamagedError,
+    StoreFullError,
+    connect,
+    errors,
+    salvage,
+    set_aside,
+    transaction,
+)
 from detector.publish.outbox import Letter, Waiting
 from detector.publish.watermark import Watermark
 
 NAME: Final = "outbox.sqlite3"
 _VERSION: Final = 1
-_KEPT_ASIDE: Final = 3
-"""Damaged files; older ones are deleted, lest they fill the disk."""
 _DEAD_ROWS: Final = 1000
 _DEAD_BYTES: Final = 4 * 2**20
-_LOG_PAGES: Final = 64
 _SHORT_LOG_PAGES: Final = 8
-_BUSY_S: Final = 3.0
 
 _SCHEMA: Final = """
 CREATE TABLE waiting (
@@ -59,25 +65,8 @@ _KEYS: Final = {
     "sequences": "source",
     "counters": "name",
 }
-_DAMAGED: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
-"""SQLITE_ERROR is what a file with other tables gives."""
-_NO_ROOM: Final = 64 * 1024
-"""Bytes: with less, an error of the disk is taken to mean that it is full."""
-
 T = TypeVar("T")
 Row = tuple[int, str, str, str | None, int, str, float, str, int, int]
-
-
-class StoreFullError(StateError):
-    """There is no room on the disk."""
-
-
-class StoreDamagedError(StateError):
-    """The file is not what was written."""
-
-
-class StoreTakenError(StateError):
-    """Another process has the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +158,7 @@ class Store:
         self._ballast = Ballast(folder / "ballast")
         self._watermark = folder / "watermark"
         self._db: sqlite3.Connection | None = None
-        self._log_pages = _LOG_PAGES
+        self._log_pages = LOG_PAGES
         self._waiting = self._bytes = 0
 
     def begin(self) -> Begun:
@@ -224,7 +213,7 @@ class Store:
     def _apply(self, db: sqlite3.Connection, batch: Batch) -> Applied:
         waiting, size = self._waiting, self._bytes
         dropped: list[int] = []
-        with _transaction(db):
+        with transaction(db):
             for added in batch.added:
                 letter = added.letter
                 row = self._row(added)
@@ -339,7 +328,7 @@ class Store:
             self._set_aside(str(error))
             done = self._attempt(work)
         if self._ballast.restore():
-            self._limit_log(_LOG_PAGES)
+            self._limit_log(LOG_PAGES)
         return done
 
     def _spare(self) -> None:
@@ -359,7 +348,7 @@ class Store:
     def _attempt(self, work: Callable[[sqlite3.Connection], T]) -> T:
         db = self._opened()
         try:
-            with self._errors():
+            with errors(self._path):
                 return work(db)
         except StoreFullError:
             raise
@@ -378,7 +367,7 @@ class Store:
         return self._db
 
     def _open(self) -> sqlite3.Connection:
-        with self._errors():
+        with errors(self._path):
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             db = connect(self._path)
             try:
@@ -393,7 +382,7 @@ class Store:
         version = db.execute("PRAGMA user_version").fetchone()[0]
         if version not in (0, _VERSION):
             raise StoreDamagedError(f"{self._path}: is of an unknown version, {version}")
-        with _transaction(db):
+        with transaction(db):
             if version == 0:
                 for statement in filter(str.strip, _SCHEMA.split(";")):
                     db.execute(statement)
@@ -404,7 +393,7 @@ class Store:
         self._measure(db)
         # When the disk is full, there must be a place already for what is in the log.
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-        self._log_pages = _LOG_PAGES
+        self._log_pages = LOG_PAGES
 
     def _measure(self, db: sqlite3.Connection) -> None:
         self._waiting, self._bytes = db.execute(
@@ -414,27 +403,15 @@ class Store:
     def _set_aside(self, reason: str) -> None:
         """Begin a new file with what can still be read of the damaged one."""
         self.close()
-        with self._errors():
-            stem = f"outbox-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
-            aside = self._folder / f"{stem}.damaged"
-            number = 1
-            while aside.exists():
-                number += 1
-                aside = self._folder / f"{stem}-{number}.damaged"
-            self._path.rename(aside)
-            log = Path(f"{self._path}-wal")
-            if log.exists():
-                log.rename(f"{aside}-wal")
-            for old in sorted(self._folder.glob("outbox-*.damaged"))[:-_KEPT_ASIDE]:
-                old.unlink()
-                Path(f"{old}-wal").unlink(missing_ok=True)
-        saved = salvage(aside)
+        with errors(self._path):
+            aside = set_aside(self._path)
+        saved = salvage(aside, _KEYS)
         sound = [row for row in saved["waiting"] if self._waiting_of(row) is not None]
         watermark = Watermark.read(self._watermark)
         if watermark.sequences:
             saved["sequences"] = list(watermark.sequences.items())
         self._db = db = self._open()
-        with self._errors(), _transaction(db):
+        with errors(self._path), transaction(db):
             for table, rows in (saved | {"waiting": sound}).items():
                 for row in rows:
                     marks = ",".join("?" * len(row))
@@ -454,86 +431,6 @@ class Store:
                 "events_damaged": len(saved["waiting"]) - len(sound),
             },
         )
-
-    @contextlib.contextmanager
-    def _errors(self) -> Iterator[None]:
-        """Errors of SQLite and of the system, as those of this class."""
-        try:
-            yield
-        except sqlite3.Error as error:
-            code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
-            what = f"{self._path}: {error}"
-            if code in _DAMAGED:
-                raise StoreDamagedError(what) from None
-            if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and self._no_room()):
-                raise StoreFullError(what) from None
-            if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-                raise StoreTakenError(
-                    f"{self._path}: another detector uses it: each needs a state_dir of its own"
-                ) from None
-            raise StateError(what) from None
-        except StateError:
-            raise
-        except OSError as error:
-            what = f"{error.filename or self._path}: {error.strerror or error}"
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise StoreFullError(what) from None
-            raise StateError(what) from None
-
-    def _no_room(self) -> bool:
-        try:
-            disk = os.statvfs(self._folder)
-        except OSError:
-            return False
-        return disk.f_bavail * disk.f_frsize < _NO_ROOM
-
-
-def connect(path: Path) -> sqlite3.Connection:
-    """A connection that has the file to itself."""
-    db = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
-    # What a damaged file says may be anything: the check sum finds it.
-    db.text_factory = lambda raw: raw.decode("utf-8", "replace")
-    for pragma in (
-        "locking_mode = EXCLUSIVE",
-        "journal_mode = WAL",
-        "synchronous = FULL",
-        f"wal_autocheckpoint = {_LOG_PAGES}",
-        f"journal_size_limit = {2**20}",
-    ):
-        try:
-            db.execute(f"PRAGMA {pragma}").fetchall()
-        except BaseException:
-            db.close()
-            raise
-    return db
-
-
-def salvage(path: Path) -> dict[str, list[Any]]:
-    """What can be read of each table of a damaged file: from its front, and then from its end."""
-    saved: dict[str, list[Any]] = {table: [] for table in _KEYS}
-    with contextlib.suppress(sqlite3.Error), contextlib.closing(connect(path)) as db:
-        for table, key in _KEYS.items():
-            found: dict[Any, tuple[Any, ...]] = {}
-            for order in ("ASC", "DESC"):
-                with contextlib.suppress(sqlite3.Error):
-                    for row in db.execute(f"SELECT * FROM {table} ORDER BY {key} {order}"):  # noqa: S608
-                        if row[0] in found:
-                            break
-                        found[row[0]] = row
-            saved[table] = list(found.values())
-    return saved
-
-
-@contextlib.contextmanager
-def _transaction(db: sqlite3.Connection) -> Iterator[None]:
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        db.execute("COMMIT")
-    except BaseException:
-        with contextlib.suppress(sqlite3.Error):
-            db.execute("ROLLBACK")
-        raise
 
 
 def _delete(db: sqlite3.Connection, which: str, *values: int) -> list[tuple[int, int]]:
@@ -560,3 +457,28 @@ def _check_sum(*values: object) -> int:
 def now() -> str:
     """RFC 3339, UTC."""
     return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def look(folder: Path) -> str:
+    """What is in a state directory, in a few words, without changing anything.
+
+    Raises:
+        StateError: it cannot be used.
+    """
+    path = folder / NAME
+    present = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not present.is_dir() or not os.access(present, os.W_OK | os.X_OK):
+        raise StateError(f"{present}: is not a directory in which this user may write")
+    if not path.exists():
+        return f"{folder}: nothing is in it yet"
+    try:
+        with contextlib.closing(
+            sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=0)
+        ) as db:
+            (waiting,) = db.execute("SELECT count(*) FROM waiting").fetchone()
+            (dead,) = db.execute("SELECT count(*) FROM dead").fetchone()
+    except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
+            return f"{folder}: a detector is using it"
+        raise StateError(f"{path}: {error}: a new one will be begun") from None
+    return f"{folder}: {waiting} events wait, {dead} dead letters"

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from detector.publish.durable import DurableOutbox
-from tests.broker import Broker, Proxy
+from tests.broker import Broker, Proxy, free_port
 from tests.killing import kill_often
 from tests.publish.helpers import (
     EVENTS,
@@ -336,6 +336,27 @@ async def test_a_segment_that_was_open_when_the_process_was_killed_does_not_stay
             await seen.until(lambda s: s.last(STATE) == "OFF")
 
 
+async def test_events_go_through_websockets_too(tmp_path: Path) -> None:
+    port = free_port()
+    options = ("allow_anonymous true", f"listener {port}", "protocol websockets")
+    with Broker(tmp_path, *options) as broker:
+        try:
+            broker.start()
+        except RuntimeError as error:
+            pytest.skip(f"this mosquitto has no websockets: {error}")
+        settings = broker.settings(port=port, transport="websockets")
+        async with delivering(settings, tmp_path / "state") as publisher:
+            for sequence in range(1, 101):
+                publisher.event(event(sequence, label=f"label_{sequence}"))
+            assert await publisher.drain(10) == 0
+            broker.restart()
+            publisher.event(event(101, label="label_101"))
+            assert await publisher.drain(10) == 0
+        broker.kill()
+    received = [int(n) for n in re.findall(r"events/label_(\d+)'", "\n".join(broker.log))]
+    assert list(dict.fromkeys(received)) == list(range(1, 102))
+
+
 # -- speed -------------------------------------------------------------------------------------
 
 
@@ -364,5 +385,6 @@ async def test_row_6_killed_at_random_moments_all_that_was_stored_arrives_in_ord
 ) -> None:
     outcome = await kill_often(broker, tmp_path / "state", 4, random.Random(), longest_s=0.3)  # noqa: S311
     assert (outcome.lost, outcome.ambiguous, outcome.damaged) == (0, 0, 0), outcome
+    assert outcome.false_alarms == 0
     assert outcome.in_order, outcome
     assert outcome.received >= outcome.reported > 0

@@ -1,13 +1,16 @@
 """Encrypted connections, with certificates made for the test."""
 
+import asyncio
 import gc
 import re
+import ssl
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from detector.config import MqttSettings
 from detector.errors import BrokerError
 from detector.publish.mqtt import probe
 from tests.broker import Authority, Broker
@@ -114,6 +117,62 @@ async def test_expired_client_certificate_points_to_the_setting(
         }
         with pytest.raises(BrokerError, match=r"expired.*mqtt\.tls\.certificate_file"):
             await probe(broker.settings(tls=tls), NODE)
+
+
+async def test_protocol_is_asked_for_where_one_port_serves_several(
+    authority: Authority, tmp_path: Path
+) -> None:
+    certificate, key = authority.issue("several", "127.0.0.1")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+    context.set_alpn_protocols(["http/1.1", "mqtt"])
+    chosen: asyncio.Future[tuple[str | None, str | None]]
+    chosen = asyncio.get_running_loop().create_future()
+
+    async def accept(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tls = writer.get_extra_info("ssl_object")
+        chosen.set_result((tls.selected_alpn_protocol(), tls.version()))
+        writer.close()
+
+    async with await asyncio.start_server(accept, "127.0.0.1", 0, ssl=context) as server:
+        settings = MqttSettings.model_validate(
+            {
+                "host": "127.0.0.1",
+                "port": server.sockets[0].getsockname()[1],
+                "tls": {"ca_file": str(authority.certificate), "alpn": ("mqtt",)},
+            }
+        )
+        with pytest.raises(BrokerError):
+            await probe(settings, NODE)
+    protocol, version = chosen.result()
+    assert protocol == "mqtt"
+    assert version in ("TLSv1.2", "TLSv1.3")
+
+
+async def test_broker_that_speaks_only_old_tls_is_refused(authority: Authority) -> None:
+    certificate, key = authority.issue("old", "127.0.0.1")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+    context.set_ciphers("DEFAULT:@SECLEVEL=0")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        context.minimum_version = ssl.TLSVersion.TLSv1
+        context.maximum_version = ssl.TLSVersion.TLSv1_1
+
+    async def accept(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+    async with await asyncio.start_server(accept, "127.0.0.1", 0, ssl=context) as server:
+        settings = MqttSettings.model_validate(
+            {
+                "host": "127.0.0.1",
+                "port": server.sockets[0].getsockname()[1],
+                "tls": {"ca_file": str(authority.certificate)},
+            }
+        )
+        with pytest.raises(BrokerError, match=r"TLS 1\.2 or later"):
+            await probe(settings, NODE)
 
 
 async def test_plain_connection_to_a_tls_port_asks_whether_tls_is_wanted(broker: Broker) -> None:
