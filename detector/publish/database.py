@@ -101,6 +101,11 @@ def _no_room(folder: Path) -> bool:
     return disk.f_bavail * disk.f_frsize < _NO_ROOM
 
 
+def _renamed(path: Path) -> tuple[int, str]:
+    """When a file got its name. Names alone do not tell, if several are of one second."""
+    return path.stat().st_ctime_ns, path.name
+
+
 def set_aside(path: Path) -> Path:
     """Rename a file and its log to a name with the date; raises OSError."""
     stem = f"{path.stem}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
@@ -112,7 +117,8 @@ def set_aside(path: Path) -> Path:
     log = Path(f"{path}-wal")
     if log.exists():
         log.rename(f"{aside}-wal")
-    for old in sorted(path.parent.glob(f"{path.stem}-*.damaged"))[:-_KEPT_ASIDE]:
+    kept = sorted(path.parent.glob(f"{path.stem}-*.damaged"), key=_renamed)
+    for old in kept[:-_KEPT_ASIDE]:
         old.unlink()
         Path(f"{old}-wal").unlink(missing_ok=True)
     return aside

@@ -5,7 +5,8 @@ recordings of a label say where it fails, not where it would fail with others. A
 soundscapes do not have gets what the others get in the middle.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -21,16 +22,16 @@ from export.train.soundscapes import make, tuning, write
 COUNT: Final = 180
 """Soundscapes, of a minute each."""
 SEED: Final = 20_000
-FALSE_ALARMS_PER_HOUR: Final = 0.5
+FALSE_ALARMS_PER_HOUR: Final = 1.0
 """Of each label, among sounds that are often taken for it."""
-LOWEST: Final = 0.6
+LOWEST: Final = 0.75
 HIGHEST: Final = 0.9
 OFFSET_PART: Final = 0.5
 """An offset threshold, as a part of the onset threshold."""
-ENOUGH: Final = 5
-"""Events of a label that must be there before it is found to be of no use."""
+ENOUGH: Final = 4
+"""Recordings of a label that there must be before it is found to be of no use."""
 WORTH: Final = 0.2
-"""A label of which fewer are heard ships disabled."""
+"""A label of which a smaller part is heard ships disabled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,8 @@ def calibrate(bundle: Path, data: Path, work: Path) -> dict[str, Calibration]:
         work: where the soundscapes are kept.
     """
     folder = work / "tuning"
-    scenes = [make(*tuning(data), seed) for seed in range(SEED, SEED + COUNT)]
+    rows, under = tuning(data)
+    scenes = [make(rows, under, seed) for seed in range(SEED, SEED + COUNT)]
     if not (folder / "reference.csv").exists():
         write(folder, scenes)
     model = load_model(bundle.name, ModelSettings(bundle=str(bundle), provider="cpu"), None)
@@ -59,7 +61,8 @@ def calibrate(bundle: Path, data: Path, work: Path) -> dict[str, Calibration]:
         heard[path.name] = _silenced(hear([model], path), model, scene.unknown)
         reference[path.name] = scene.truth
     found = tune(model.listener, 0, heard, reference, FALSE_ALARMS_PER_HOUR)
-    return dict(zip((one.slug for one in found), _bounded(found), strict=True))
+    recordings = Counter(row.labels[0] for row in rows)
+    return dict(zip((one.slug for one in found), _bounded(found, recordings), strict=True))
 
 
 def _silenced(heard: Heard, model: Model, unknown: Sequence[str]) -> Heard:
@@ -80,7 +83,7 @@ def starting(label: Label, threshold: float = 0.5) -> Label:
     )
 
 
-def _bounded(found: Sequence[Threshold]) -> list[Calibration]:
+def _bounded(found: Sequence[Threshold], recordings: Mapping[str, int]) -> list[Calibration]:
     def within(onset: float) -> float:
         return min(HIGHEST, max(LOWEST, onset))
 
@@ -88,7 +91,7 @@ def _bounded(found: Sequence[Threshold]) -> list[Calibration]:
     calibrations = []
     for one in found:
         onset = within(one.onset) if one.reference_events else max(usual, within(one.onset))
-        tried = one.reference_events >= ENOUGH
+        tried = recordings.get(one.slug, 0) >= ENOUGH
         useless = tried and one.heard_events < WORTH * one.reference_events
         calibrations.append(
             Calibration(

@@ -58,6 +58,8 @@ OUTPUTS = Outputs(
     ),
 )
 NAMES = {SMOKE: "Smoke alarm", MONOXIDE: "Carbon monoxide alarm"}
+POOR = {"rain", "wind"}
+"""Labels that ship disabled: benchmarks/false_alarms.py found them in any steady noise."""
 COUNTED = {BEEP: (0.8, 0.65)}
 """Labels that are for patterns to count, and no events unless they are enabled; with thresholds
 near one another, so that a room does not join one beep to the next."""
@@ -147,7 +149,7 @@ def _label(slug: str) -> Label:
 
 def _calibrated(label: Label, found: Calibration) -> Label:
     onset, offset = COUNTED.get(label.slug, (found.onset, found.offset))
-    enabled = found.enabled and label.slug not in COUNTED
+    enabled = found.enabled and label.slug not in POOR | {*COUNTED}
     return label.model_copy(
         update={"onset_threshold": onset, "offset_threshold": offset, "enabled": enabled}
     )
