@@ -289,7 +289,7 @@ def main() -> None:
     events = sum(len(soundscape.truth) for soundscape in test)
     report(
         "soundscapes",
-        " ".join(["python", "benchmarks/soundscapes.py", *sys.argv[1:]]),
+        "python benchmarks/soundscapes.py --data DIR --yamnet FILE",
         [
             ("soundscapes of a minute", len(test), "", ""),
             ("events", events, "", ""),

@@ -1,0 +1,52 @@
+"""The rhythm of a smoke alarm is heard over speech, and in no alarm clock."""
+
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="the recipe needs torch")
+
+from detector.config import ModelSettings
+from detector.loading import Model, load_model
+from export.train.data import SMOKE, read, speech
+from export.train.evaluate import held_out
+from tests.recordings import FOLDER, needs_recordings
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+pytestmark = [pytest.mark.export, pytest.mark.recordings, needs_recordings]
+
+
+@pytest.fixture
+def alarms(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))  # benchmarks are scripts, not a package
+    return SimpleNamespace(**runpy.run_path(str(BENCHMARKS / "alarms.py")))
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return load_model("sounds", ModelSettings(bundle="sounds", provider="cpu"), None)
+
+
+def test_alarms_in_a_room_over_speech_are_told_within_five_seconds(
+    alarms: SimpleNamespace, model: Model
+) -> None:
+    talk = np.concatenate([read(row.path) for row in speech(FOLDER)[1:80:2]])
+    soon = found = 0
+    for number in range(8):
+        samples, first_s = alarms.alarm_over_speech(alarms.SEED + number, talk)
+        times = [t.at_s - first_s for t in alarms.told(model, samples) if t.label == alarms.RULE]
+        found += bool(times)
+        soon += bool(times) and times[0] <= alarms.WITHIN_S
+    assert found == 8
+    assert soon >= 6
+
+
+def test_alarm_clocks_are_no_smoke_alarms(alarms: SimpleNamespace, model: Model) -> None:
+    clocks = [clip for clip in held_out(FOLDER) if clip.labels == ("clock_alarm",)]
+    assert len(clocks) == 8
+    for clip in clocks:
+        labels = {told.label for told in alarms.told(model, read(clip.path))}
+        assert not labels & {alarms.RULE, SMOKE}, clip.path.name
