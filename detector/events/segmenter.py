@@ -11,6 +11,9 @@ from detector.events.loudness import Loudness, dbfs
 from detector.events.steps import Step, Steps
 from detector.records import SAMPLE_RATE, Event, EventType, Scores
 
+_LOW: Final = -1
+"""In place of a sample: the score is below its offset threshold."""
+
 
 @dataclass(slots=True)
 class _Segment:
@@ -47,12 +50,16 @@ class Segmenter:
 
     A segment begins where a score reaches the label's onset threshold, goes on while it stays at
     or above the offset threshold, and ends when it has stayed below for the label's merge gap.
+    Where scores rise with the sound itself, as those of frames do, its onset lies where the score
+    passed the offset threshold on its way up: both edges are judged alike.
     Its start is told once it has lasted the minimum duration; while it goes on an update is told
     now and then; its end is told with the offset.
     """
 
     _KEEP_LOUDNESS: Final = 120 * SAMPLE_RATE
     """How far back a segment's offset can lie, beside the merge gap: the longest window."""
+    _LONGEST_RISE: Final = SAMPLE_RATE
+    """A score that takes longer on its way up is not of one sound."""
 
     def __init__(
         self, model: str, rules: Sequence[LabelRule], steps: Steps, update_samples: int
@@ -103,6 +110,7 @@ class Segmenter:
         self._index = np.array([rule.index for rule in rules], int)
         self._onset = np.array([rule.onset_threshold for rule in rules], np.float32)
         self._offset = np.array([rule.offset_threshold for rule in rules], np.float32)
+        self._rising = np.full(len(rules), _LOW)  # where each score passed its offset threshold
 
     def push(self, scores: Scores) -> list[Event]:
         """Take the scores of the next window."""
@@ -118,12 +126,16 @@ class Segmenter:
             if segment.started:
                 events.append(self._tell("end", place, segment, truncated=segment.sounding))
         self._open.clear()
+        self._rising[:] = _LOW
         self.heard_until = end_sample
         return events
 
     def _step(self, step: Step) -> list[Event]:
         self.heard_until = step.end_sample
         scores = step.scores[self._index]
+        if step.prompt:
+            begun = np.where(self._rising == _LOW, step.onset_sample, self._rising)
+            self._rising = np.where(scores >= self._offset, begun, _LOW)
         hot = scores >= self._onset
         if not self._open and not hot.any():
             return []
@@ -139,8 +151,9 @@ class Segmenter:
         if segment is None:
             if not step.new:
                 return []
-            before = self._loudness.energy(step.onset_sample)
-            segment = _Segment(step.onset_sample, before, offset_sample=step.end_sample)
+            onset = self._onset_in(place, step)
+            before = self._loudness.energy(onset)
+            segment = _Segment(onset, before, offset_sample=step.end_sample)
             self._open[place] = segment
         if (hot and step.new) or (segment.sounding and score >= self._offset[place]):
             segment.hear(step, score)
@@ -151,6 +164,12 @@ class Segmenter:
             if segment.started:
                 return [self._tell("end", place, segment)]
         return []
+
+    def _onset_in(self, place: int, step: Step) -> int:
+        """Where a sound begins that is hot for the first time in `step`."""
+        if not step.prompt:
+            return step.onset_sample
+        return max(int(self._rising[place]), step.onset_sample - self._LONGEST_RISE)
 
     def _report(self, place: int, segment: _Segment, step: Step) -> list[Event]:
         """What there is to tell of a segment that is heard in `step`."""

@@ -28,6 +28,8 @@ class Step:
     """Whether there is audio in this step that was in none before; only then can a sound begin."""
     scores: FloatArray
     """(n_labels,) float32."""
+    prompt: bool = False
+    """Whether scores rise with the sound itself, rather than as a long window reaches it."""
 
 
 class Steps(Protocol):
@@ -156,7 +158,7 @@ class FrameSteps:
             begin = self._begin(self._next + i, self._origin)
             end = begin + self._frame
             scores = np.asarray(self._sums[i] / self._weights[i], np.float32)
-            steps.append(Step(begin, end, end, new=True, scores=scores))
+            steps.append(Step(begin, end, end, new=True, scores=scores, prompt=True))
         self._sums, self._weights = self._sums[count:], self._weights[count:]
         self._next += count
         return steps

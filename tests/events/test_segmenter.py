@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from detector.events.labels import LabelRule
 from detector.events.steps import ClipSteps, FrameSteps, MedianSteps, Steps
-from detector.records import Cut, Event, Scores
+from detector.records import SAMPLE_RATE, Cut, Event, Scores
 from detector.spec import FramesOutput
 from tests.events.scores import (
     Segment,
@@ -47,9 +47,24 @@ def test_a_sound_lasts_from_its_first_to_its_last_frame() -> None:
     assert heard(0, 0, 1, 1, 1, 0) == [(2, 5)]
 
 
-def test_it_begins_at_the_onset_threshold_and_ends_below_the_offset_threshold() -> None:
-    assert heard(0.49, 0.5, 0.3, 0.49, 0.29, 0.49) == [(1, 4)]
+def test_it_needs_the_onset_threshold_and_lasts_while_it_is_above_the_offset_threshold() -> None:
+    assert heard(0.29, 0.5, 0.3, 0.49, 0.29, 0.49) == [(1, 4)]
     assert heard(0.3, 0.49, 0.49) == []
+
+
+def test_it_begins_where_the_score_of_its_frames_rose() -> None:
+    assert heard(0.49, 0.29, 0.3, 0.49, 0.5, 0.29) == [(2, 5)]
+
+
+def test_a_rise_that_lasts_longer_than_a_second_is_not_its_beginning() -> None:
+    slow = [0.4] * 400 + [0.5, 0]
+    assert heard(*slow) == [(400 - SAMPLE_RATE // 100, 401)]
+
+
+def test_a_score_of_a_window_tells_nothing_of_when_the_sound_rose() -> None:
+    answers = [clip(100 * i, s, new=100) for i, s in enumerate((0, 0.4, 0.4, 0.5, 0), 1)]
+    start, _ = run(segmenter(tagger(), rule()), answers)
+    assert start.onset_sample == 300
 
 
 def test_thresholds_are_compared_as_the_scores_are_written() -> None:
@@ -264,22 +279,24 @@ def expected(
     scores: list[float], onset: float, offset: float, least: int, pause: int
 ) -> list[tuple[int, int, bool]]:
     """Hysteresis, then merging, then the minimum, each over all scores at once."""
-    runs: list[list[int]] = []
-    sounding = False
+    runs: list[list[int]] = []  # from where the score rose, from where it was high, to where
+    sounding, rose = False, 0
     for i, score in enumerate(scores):
+        if i == 0 or scores[i - 1] < offset:
+            rose = i
         if score >= onset and not sounding:
-            runs.append([i, i + 1])
+            runs.append([rose, i, i + 1])
             sounding = True
         elif score >= offset and sounding:
-            runs[-1][1] = i + 1
+            runs[-1][2] = i + 1
         else:
             sounding = False
     merged: list[list[int]] = []
-    for run_ in runs:
-        if merged and run_[0] - merged[-1][1] < pause:
-            merged[-1][1] = run_[1]
+    for rose, high, end in runs:
+        if merged and high - merged[-1][1] < pause:
+            merged[-1][1] = end
         else:
-            merged.append(run_)
+            merged.append([rose, end])
     return [(a, b, sounding and b == len(scores)) for a, b in merged if b - a >= least]
 
 
