@@ -26,7 +26,6 @@ def configure(settings: LogSettings) -> None:
         processors=[*shared, *renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
     )
     # Libraries that log through the standard library come out the same way.
     handler = logging.StreamHandler(sys.stderr)
