@@ -4,8 +4,7 @@
 
 Synthesised T3 alarms, of other seeds than those that trained, in a room (RT60 0.5 s) 10 dB above
 speech that did not train, go through the built-in model and the pattern `t3` over its label `beep`;
-so do the clips of ESC-50's fold 5 labelled clock_alarm, and the speech alone. An alarm counts as
-found if it is told within 5 s of its first beep. Beside the pattern stands the label `smoke_alarm`,
+so do the clips of ESC-50's fold 5 labelled clock_alarm, and the speech alone. Beside the pattern stands the label `smoke_alarm`,
 which the model gives by itself.
 """
 
@@ -81,7 +80,7 @@ def main() -> None:
         samples, first_s = alarm_over_speech(SEED + number, talk)
         for label in delays:
             times = [one.at_s - first_s for one in told(model, samples) if one.label == label]
-            delays[label] += times[:1]
+            delays[label] += [time for time in times if time >= 0][:1]
     clocks = [clip for clip in held_out(options.data) if clip.labels == ("clock_alarm",)]
     mistaken = [one.label for clip in clocks for one in told(model, read(clip.path))]
     talking = [one.label for one in told(model, talk)]

@@ -53,13 +53,13 @@ def main() -> None:
     total = 0
     for fold in range(1, 6):
         held_out = [clip for clip in clips if clip.fold == fold]
-        work = options.work / f"{fold}"
+        work = options.work / f"{fold}-{options.steps}"
         work.mkdir(parents=True, exist_ok=True)
         for shared in ("mel", "teacher"):  # computed once for all folds
             (options.work / shared).mkdir(exist_ok=True)
             if not (work / shared).exists():
                 (work / shared).symlink_to(Path("..", shared))
-        done = work / f"right-{options.steps}.json"
+        done = work / "right.json"
         if not done.exists():
             training = training_rows(options.data, fold, ships=False)
             model = train(training, slugs, work, options.yamnet, Plan(steps=options.steps))

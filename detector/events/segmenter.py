@@ -59,7 +59,7 @@ class Segmenter:
     _KEEP_LOUDNESS: Final = 120 * SAMPLE_RATE
     """How far back a segment's offset can lie, beside the merge gap: the longest window."""
     _LONGEST_RISE: Final = SAMPLE_RATE
-    """A score that takes longer on its way up is not of one sound."""
+    """A score that takes longer on its way up tells nothing of when the sound began."""
 
     def __init__(
         self, model: str, rules: Sequence[LabelRule], steps: Steps, update_samples: int
@@ -131,11 +131,13 @@ class Segmenter:
         return events
 
     def _step(self, step: Step) -> list[Event]:
-        self.heard_until = step.end_sample
         scores = step.scores[self._index]
         if step.prompt:
             begun = np.where(self._rising == _LOW, step.onset_sample, self._rising)
             self._rising = np.where(scores >= self._offset, begun, _LOW)
+            self.heard_until = max(self.heard_until, self._known_until(step))
+        else:
+            self.heard_until = step.end_sample
         hot = scores >= self._onset
         if not self._open and not hot.any():
             return []
@@ -151,7 +153,7 @@ class Segmenter:
         if segment is None:
             if not step.new:
                 return []
-            onset = self._onset_in(place, step)
+            onset = self._quiet_until(place, step.onset_sample)
             before = self._loudness.energy(onset)
             segment = _Segment(onset, before, offset_sample=step.end_sample)
             self._open[place] = segment
@@ -159,17 +161,23 @@ class Segmenter:
             segment.hear(step, score)
             return self._report(place, segment, step)
         segment.sounding = False
-        if step.new and step.end_sample - segment.heard_until >= rule.merge_samples:
+        quiet = self._quiet_until(place, step.end_sample) - segment.heard_until
+        if step.new and quiet >= rule.merge_samples:
             del self._open[place]
             if segment.started:
                 return [self._tell("end", place, segment)]
         return []
 
-    def _onset_in(self, place: int, step: Step) -> int:
-        """Where a sound begins that is hot for the first time in `step`."""
-        if not step.prompt:
-            return step.onset_sample
-        return max(int(self._rising[place]), step.onset_sample - self._LONGEST_RISE)
+    def _quiet_until(self, place: int, sample: int) -> int:
+        """Where the score of `place` began to rise, if it is rising at `sample`; else that."""
+        rising = int(self._rising[place])
+        return rising if rising != _LOW and sample - rising <= self._LONGEST_RISE else sample
+
+    def _known_until(self, step: Step) -> int:
+        """Before which no segment can begin any more."""
+        rising = np.delete(self._rising, list(self._open))
+        rising = rising[(rising != _LOW) & (step.end_sample - rising <= self._LONGEST_RISE)]
+        return int(rising.min(initial=step.end_sample))
 
     def _report(self, place: int, segment: _Segment, step: Step) -> list[Event]:
         """What there is to tell of a segment that is heard in `step`."""

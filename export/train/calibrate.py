@@ -5,6 +5,7 @@ recordings of a label say where it fails, not where it would fail with others. A
 soundscapes do not have gets what the others get in the middle.
 """
 
+import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -52,8 +53,8 @@ def calibrate(bundle: Path, data: Path, work: Path) -> dict[str, Calibration]:
     folder = work / "tuning"
     rows, under = tuning(data)
     scenes = [make(rows, under, seed) for seed in range(SEED, SEED + COUNT)]
-    if not (folder / "reference.csv").exists():
-        write(folder, scenes)
+    shutil.rmtree(folder, ignore_errors=True)
+    write(folder, scenes)
     model = load_model(bundle.name, ModelSettings(bundle=str(bundle), provider="cpu"), None)
     heard: dict[str, Heard] = {}
     reference = {}

@@ -101,9 +101,9 @@ def recall(model: Model, rows: Sequence[Row]) -> dict[str, Any]:
         began = len(LEAD) + int(np.argmax(active_frames(power_mel(clip)))) * FBANK.shift_samples
         events = heard(model, np.concatenate((LEAD, clip, LEAD[: SAMPLE_RATE // 2])))
         starts = [(event.label, now) for event, now in events if event.type == "start"]
-        own = [now for label, now in starts if label == row.labels[0]]
+        own = [now for label, now in starts if label == row.labels[0] and now >= began]
         delays += [(now - began) / SAMPLE_RATE for now in own[:1]]
-        others += len(starts) - len(own)
+        others += sum(label != row.labels[0] for label, _ in starts)
     return {
         "recordings": len(rows),
         "heard": round(len(delays) / len(rows), 4),

@@ -101,7 +101,7 @@ class _Sound:
 
 
 def testing(data: Path) -> tuple[list[Row], list[Row]]:
-    """Sounds and backgrounds that trained nothing and tuned nothing."""
+    """Sounds that trained nothing and tuned nothing, and backgrounds that trained nothing."""
     clips = [clip for clip in esc50(data) if clip.fold == HELD_OUT]
     return clips + speech(data)[3::4], backgrounds(data)[1::2]
 
@@ -109,7 +109,7 @@ def testing(data: Path) -> tuple[list[Row], list[Row]]:
 def tuning(data: Path) -> tuple[list[Row], list[Row]]:
     """Sounds that trained nothing and share no source with those for testing.
 
-    They are clips whose licence keeps them from training, of 36 categories, and speech. The
+    They are clips whose licence keeps them from training, of 37 categories, and speech. The
     backgrounds are those that trained: the others are for testing.
     """
     clips = esc50(data)

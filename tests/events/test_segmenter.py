@@ -58,7 +58,25 @@ def test_it_begins_where_the_score_of_its_frames_rose() -> None:
 
 def test_a_rise_that_lasts_longer_than_a_second_is_not_its_beginning() -> None:
     slow = [0.4] * 400 + [0.5, 0]
-    assert heard(*slow) == [(400 - SAMPLE_RATE // 100, 401)]
+    assert len(slow) > SAMPLE_RATE // 100
+    assert heard(*slow) == [(400, 401)]
+
+
+def test_a_rise_after_a_short_pause_goes_on_with_the_segment() -> None:
+    scores = [0.9] * 25 + [0.1] * 5 + [0.4] * 25 + [0.9] * 25
+    assert heard(*scores, limits=rule(merge_samples=1000)) == [(0, 80)]
+    assert heard(*scores, limits=rule(merge_samples=500)) == [(0, 25), (30, 80)]
+
+
+def test_nothing_begins_before_what_is_known() -> None:
+    machine = segmenter(plain_frames(), rule())
+    known: list[int] = []
+    for answer in cut(0.1, 0.4, 0.4, 0.9, 0.1, 0.4, 0.1):
+        events = run(machine, [answer])
+        assert all(e.onset_sample >= max(known, default=0) for e in events if e.type == "start")
+        known.append(machine.heard_until)
+    assert known[:3] == [0, 100, 100]  # a frame is certain when the next has come
+    assert known == sorted(known)
 
 
 def test_a_score_of_a_window_tells_nothing_of_when_the_sound_rose() -> None:
@@ -279,21 +297,21 @@ def expected(
     scores: list[float], onset: float, offset: float, least: int, pause: int
 ) -> list[tuple[int, int, bool]]:
     """Hysteresis, then merging, then the minimum, each over all scores at once."""
-    runs: list[list[int]] = []  # from where the score rose, from where it was high, to where
+    runs: list[list[int]] = []  # from where the score rose to where it fell
     sounding, rose = False, 0
     for i, score in enumerate(scores):
         if i == 0 or scores[i - 1] < offset:
             rose = i
         if score >= onset and not sounding:
-            runs.append([rose, i, i + 1])
+            runs.append([rose, i + 1])
             sounding = True
         elif score >= offset and sounding:
-            runs[-1][2] = i + 1
+            runs[-1][1] = i + 1
         else:
             sounding = False
     merged: list[list[int]] = []
-    for rose, high, end in runs:
-        if merged and high - merged[-1][1] < pause:
+    for rose, end in runs:
+        if merged and rose - merged[-1][1] < pause:
             merged[-1][1] = end
         else:
             merged.append([rose, end])
