@@ -4,8 +4,8 @@
 
 Synthesised T3 alarms, of other seeds than those that trained, in a room (RT60 0.5 s) 10 dB above
 speech that did not train, go through the built-in model and the pattern `t3` over its label `beep`;
-so do the clips of ESC-50's fold 5 labelled clock_alarm, and the speech alone. Beside the pattern stands the label `smoke_alarm`,
-which the model gives by itself.
+so do the clips of ESC-50's fold 5 labelled clock_alarm, and the speech alone. Beside the pattern
+stands the label `smoke_alarm`, which the model gives by itself.
 """
 
 import argparse

@@ -1,11 +1,25 @@
 """Logs go to stderr: for people on a terminal, as JSON otherwise. Data goes to stdout."""
 
+import contextlib
 import logging
 import sys
+from typing import TextIO, cast
 
 import structlog
 
 from detector.config import LogSettings
+
+
+class _Unfailing:
+    """stderr, as far as it can be written: a log on a full disk must not end what it tells of."""
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError):
+            sys.stderr.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            sys.stderr.flush()
 
 
 def configure(settings: LogSettings) -> None:
@@ -25,7 +39,7 @@ def configure(settings: LogSettings) -> None:
     structlog.configure(
         processors=[*shared, *renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _Unfailing())),
     )
     # Libraries that log through the standard library come out the same way.
     handler = logging.StreamHandler(sys.stderr)

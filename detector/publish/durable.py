@@ -306,8 +306,9 @@ class DurableOutbox:
             self._sequences[source] = max(last, self._sequences.get(source, 0))
 
     def _batch(self) -> Batch | None:
-        """What has changed since the last one."""
-        if not (self._unsaved or self._removed or self._dead or self._new_told or self._lost):
+        """What has changed since the last one; after a failure at least a trial of the disk."""
+        changed = self._unsaved or self._removed or self._dead or self._new_told or self._lost
+        if not changed and not (self._failure and self._begun):
             return None
         return Batch(
             added=list(islice(self._unsaved.values(), _AT_ONCE)),

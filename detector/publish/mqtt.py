@@ -333,7 +333,7 @@ class MqttPublisher(Publisher):
         else:
             self._sparse.forget(f"refused {topic}")
             self._outbox.remove(waiting.ticket)
-        self._settled(waiting)
+        self._settled()
 
     def _retained_confirmed(
         self, topic: str, payload: str, confirmation: asyncio.Future[str | None]
@@ -370,7 +370,7 @@ class MqttPublisher(Publisher):
         if self._losses >= _POISON_AFTER:
             why = f"the broker hung up on it {self._losses} times"
             self._reject(oldest, self._topic(oldest), why)
-            self._settled(oldest)
+            self._settled()
 
     def _part_with_what_is_gone(self) -> None:
         """Take back what an earlier life has left with the broker and this one does not have.
@@ -407,9 +407,10 @@ class MqttPublisher(Publisher):
         self._retained.due(topic)
         self._work.set()
 
-    def _settled(self, waiting: Waiting) -> None:
-        """It does not wait any more, for better or worse."""
-        if waiting.ticket == self._suspect:
+    def _settled(self) -> None:
+        """A message does not wait any more, for better or worse."""
+        oldest = self._outbox.oldest()
+        if oldest is None or oldest.ticket != self._suspect:  # it may have been dropped, too
             self._suspect, self._losses = 0, 0
         self._outbox_changed()
 

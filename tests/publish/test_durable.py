@@ -586,3 +586,22 @@ async def test_a_disk_that_was_full_from_the_beginning_is_used_once_it_is_not(
         disk.free()
         await stored(outbox)
     assert await left_in(disk.folder) == [1]
+
+
+async def test_a_disk_that_failed_is_tried_now_and_then_though_nothing_is_left_to_store(
+    tmp_path: Path,
+) -> None:
+    async with opened(tmp_path) as outbox:
+        tries = 0
+        awake = outbox._awake
+
+        async def counted() -> None:
+            nonlocal tries
+            tries += 1
+            await awake()
+
+        outbox._awake = counted  # type: ignore[method-assign]
+        outbox._fail("the disk is full")
+        outbox._wake.set()
+        await until(lambda: outbox.stats()["storage"] == "ok")
+        assert tries < 20
