@@ -285,5 +285,6 @@ def test_a_signal_ends_the_export_and_leaves_nothing(
             time.sleep(0.02)
         process.send_signal(number)
         process.wait(60)
-    assert process.returncode == 128 + number
+    # A shell says 130 of either; Python ends itself by the signal if code in a string was running.
+    assert process.returncode in (128 + number, -number)
     assert not list(tmp_path.iterdir())
