@@ -20,11 +20,11 @@ import numpy as np
 
 from detector.records import FloatArray
 from export.train.data import HELD_OUT, SPEECH, Row, esc50, read
+from export.train.teacher import WINDOW, Yamnet
 
-WINDOW = 15_600
-"""Samples: 0.975 s. Frigate's windows follow each other without overlap."""
-HALF = 7_800
-CLASSES = 521
+__all__ = ["FRIGATE_THRESHOLD", "LABELS", "WINDOW", "Yamnet", "label_scores"]
+
+HALF = WINDOW // 2
 FRIGATE_THRESHOLD = 0.8
 """Below this score Frigate publishes nothing, if its user sets nothing."""
 
@@ -41,33 +41,6 @@ def _classes() -> dict[str, list[int]]:
 _CLASSES = _classes()
 LABELS = tuple(_CLASSES)
 """The 50 categories of ESC-50 and speech, in the order of `label_scores`."""
-
-
-class Yamnet:
-    def __init__(self, model: Path) -> None:
-        """Load yamnet.tflite; one thread."""
-        from ai_edge_litert.interpreter import Interpreter
-
-        self._interpreter = Interpreter(model_path=str(model), num_threads=1)
-        self._interpreter.allocate_tensors()
-        self._input = self._interpreter.get_input_details()[0]["index"]
-        self._output = self._interpreter.get_output_details()[0]["index"]
-
-    def window(self, samples: FloatArray) -> FloatArray:
-        """(WINDOW,) float32 at 16 kHz to (CLASSES,), 0..1."""
-        self._interpreter.set_tensor(self._input, samples)
-        self._interpreter.invoke()
-        scores: FloatArray = self._interpreter.get_tensor(self._output)[0].copy()
-        return scores
-
-    def scores(self, samples: FloatArray, hop: int = WINDOW) -> FloatArray:
-        """(windows, CLASSES): window i begins at sample i * hop; all are whole.
-
-        What is shorter than a window is padded with silence to one.
-        """
-        samples = np.pad(samples, (0, max(0, WINDOW - len(samples))))
-        starts = range(0, len(samples) - WINDOW + 1, hop)
-        return np.stack([self.window(samples[start : start + WINDOW]) for start in starts])
 
 
 def label_scores(scores: FloatArray) -> FloatArray:

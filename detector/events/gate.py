@@ -1,6 +1,5 @@
 """Lets events pass or holds them back, so that a subscriber sees whole segments or none."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -68,14 +67,11 @@ class Gate:
             segment.onset_sample, segment.closed = now_sample, False
         return segment.told(replace(event, type="start"))
 
-    def close(self, end_sample: int, labels: Callable[[str], bool] | None = None) -> list[Event]:
-        """End what was told to begin, cut off at `end_sample`; what follows is held back.
-
-        `labels` says of which labels; all if absent.
-        """
+    def close(self, end_sample: int) -> list[Event]:
+        """End what was told to begin, cut off at `end_sample`; what follows is held back."""
         ends = []
         for segment in self._open.values():
-            if segment.held or (labels and not labels(segment.last.label)):
+            if segment.held:
                 continue
             offset = max(end_sample, segment.onset_sample)
             ended = replace(segment.last, type="end", offset_sample=offset, truncated=True)

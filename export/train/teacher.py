@@ -13,8 +13,9 @@ from detector.records import FloatArray
 from export.train.data import Row, read
 
 WINDOW = 15_600
+"""Samples: 0.975 s."""
 HOP = 8_000
-"""Samples."""
+"""Samples, between two windows that teach."""
 CLASSES = 521
 
 
@@ -25,28 +26,38 @@ def teacher_scores(rows: Iterable[Row], model: Path, cache: Path) -> Iterator[Fl
     for row in rows:
         file = cache / f"{row.path.stem}.npy"
         if not file.exists():
-            yamnet = yamnet or _Yamnet(model)
+            yamnet = yamnet or Yamnet(model)
             part = file.with_suffix(".part.npy")
-            np.save(part, yamnet.scores(read(row.path)))
+            np.save(part, yamnet.scores(read(row.path), HOP))
             part.rename(file)
         scores: FloatArray = np.load(file)
         yield scores
 
 
-class _Yamnet:
+class Yamnet:
+    """YAMNet as it is given away, on one thread."""
+
     def __init__(self, model: Path) -> None:
-        from ai_edge_litert.interpreter import Interpreter  # noqa: PLC0415 - only who teaches
+        """Load yamnet.tflite."""
+        from ai_edge_litert.interpreter import Interpreter  # noqa: PLC0415 - only who needs it
 
         self._interpreter = Interpreter(model_path=str(model), num_threads=1)
         self._interpreter.allocate_tensors()
         self._input = self._interpreter.get_input_details()[0]["index"]
         self._output = self._interpreter.get_output_details()[0]["index"]
 
-    def scores(self, samples: FloatArray) -> FloatArray:
+    def window(self, samples: FloatArray) -> FloatArray:
+        """(WINDOW,) float32 at 16 kHz to (CLASSES,), 0..1."""
+        self._interpreter.set_tensor(self._input, samples)
+        self._interpreter.invoke()
+        scores: FloatArray = self._interpreter.get_tensor(self._output)[0].copy()
+        return scores
+
+    def scores(self, samples: FloatArray, hop: int = WINDOW) -> FloatArray:
+        """(windows, CLASSES): window i begins at sample i * hop; all are whole.
+
+        What is shorter than a window is padded with silence to one.
+        """
         samples = np.pad(samples, (0, max(0, WINDOW - len(samples))))
-        found = []
-        for start in range(0, len(samples) - WINDOW + 1, HOP):
-            self._interpreter.set_tensor(self._input, samples[start : start + WINDOW])
-            self._interpreter.invoke()
-            found.append(self._interpreter.get_tensor(self._output)[0].copy())
-        return np.stack(found)
+        starts = range(0, len(samples) - WINDOW + 1, hop)
+        return np.stack([self.window(samples[start : start + WINDOW]) for start in starts])

@@ -47,14 +47,6 @@ def test_closing_ends_what_was_told_to_begin_and_nothing_else() -> None:
     assert gate.admit(END, "muted", 500) is None
 
 
-def test_only_the_named_labels_are_closed() -> None:
-    gate = Gate()
-    for label in ("dog", "cat"):
-        gate.admit(event("start", label=label), None, 0)
-    assert [e.label for e in gate.close(300, lambda label: label == "cat")] == ["cat"]
-    assert gate.admit(END, None, 500) == END
-
-
 def test_a_sound_that_outlasts_the_mute_starts_again_as_a_segment_of_its_own() -> None:
     gate = Gate()
     gate.admit(START, None, 0)
