@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from detector.errors import StateError
 from export.train.augment import FRAME, NO_LESSON, Composer, Example
 from export.train.data import FBANK
 from export.train.model import RARE, Shape, Sounds
@@ -77,7 +78,13 @@ class Trainer:
     """The network, its average, its teacher's head and its optimiser; saved and resumed whole."""
 
     def __init__(self, shape: Shape, plan: Plan, checkpoint: Path) -> None:
+        """Go on from `checkpoint` if it is there.
+
+        Raises:
+            StateError: it is of another network or another plan.
+        """
         torch.manual_seed(plan.seed)
+        self._recipe = f"{shape} {plan}"
         self.plan, self.checkpoint, self.step = plan, checkpoint, 0
         self.model = Sounds(shape)
         self.taught = nn.Linear(shape.width, CLASSES)
@@ -120,7 +127,9 @@ class Trainer:
         part = self.checkpoint.with_suffix(".part")
         torch.save(
             {
+                "recipe": self._recipe,
                 "step": self.step,
+                "random": torch.get_rng_state(),
                 "model": self.model.state_dict(),
                 "average": self.average.state_dict(),
                 "taught": self.taught.state_dict(),
@@ -131,7 +140,13 @@ class Trainer:
         part.rename(self.checkpoint)
 
     def _load(self, state: dict[str, Any]) -> None:
+        if state.get("recipe") != self._recipe:
+            raise StateError(
+                f"{self.checkpoint}: is of another recipe, {state.get('recipe')}; this one is "
+                f"{self._recipe}. Remove the file, or work in another folder (--work)"
+            )
         self.step = state["step"]
+        torch.set_rng_state(state["random"])  # what is dropped out follows from it
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
         self.taught.load_state_dict(state["taught"])
