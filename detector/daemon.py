@@ -239,12 +239,8 @@ class Source:
                 self._watch_signal(item)
                 for publisher in self._publishers:
                     publisher.level(self.name, float(np.square(item.samples).mean()))
-            else:
-                self._gaps += 1
-                self._last_gaps.append(item)
-                message = self._narrator.gap(item, self._clock.utc)
-                for publisher in self._publishers:
-                    publisher.gap(message)
+            elif isinstance(item, Gap):
+                self._tell_gap(item)
             for index, work in self._pipeline.push(item):
                 self._waiting[index].put(work)
         for index, work in self._pipeline.finish():
@@ -260,6 +256,13 @@ class Source:
             if isinstance(answer, Scores):
                 self._show(listener, answer)
             self._tell(self._pipeline.resolve(index, answer))
+
+    def _tell_gap(self, gap: Gap) -> None:
+        self._gaps += 1
+        self._last_gaps.append(gap)
+        message = self._narrator.gap(gap, self._clock.utc)
+        for publisher in self._publishers:
+            publisher.gap(message)
 
     def _tell(self, events: Sequence[Event]) -> None:
         """Publish what may be told of events; nothing that begins while it may not."""

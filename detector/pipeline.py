@@ -120,8 +120,11 @@ class Pipeline:
         if history := self._histories[index]:
             yield history.add
 
-    def push(self, item: AudioBlock | Gap) -> Iterator[Work]:
-        """Take what was heard, or was not; yield the work that it makes."""
+    def push(self, item: AudioBlock | Gap | Cut) -> Iterator[Work]:
+        """Take what was heard, or was not; yield the work that it makes.
+
+        At a gap or a cut everything ends, and what comes after it begins anew.
+        """
         if isinstance(item, AudioBlock):
             yield from self._windower.push(item)
         else:
@@ -214,7 +217,7 @@ class Pipeline:
 
 def replay(
     pipeline: Pipeline,
-    items: Iterable[AudioBlock | Gap],
+    items: Iterable[AudioBlock | Gap | Cut],
     score: Callable[[int, Window], Scores],
 ) -> Iterator[Event]:
     """Run a whole recording: `score` asks the model of the given index."""

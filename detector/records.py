@@ -72,7 +72,10 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """The sound stops at `end_sample`: at a gap, or for good. Nothing open survives it."""
+    """The sound stops at `end_sample`: at a gap, for as long as nobody knows, or for good.
+
+    Nothing open survives it. If nothing was lost after all, the sound goes on at that sample.
+    """
 
     end_sample: int
 

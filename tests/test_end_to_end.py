@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -172,6 +173,94 @@ def test_a_stop_ends_what_is_open_and_says_that_it_was_cut(
     assert start["id"] == end["id"]
     assert subscriber.last(f"{NODE}/hall/state/low") == "OFF"
     assert subscriber.last(f"{NODE}/hall/status") == "offline"
+
+
+async def cut_off(subscriber: Subscriber, since: float, within_s: float) -> dict[str, Any]:
+    """Wait for the end of the only sound; it comes although the microphone is still gone."""
+    await subscriber.until(lambda s: s.last(f"{NODE}/hall/state/low") == "OFF")
+    assert time.time() - since < within_s
+    assert subscriber.on(f"{NODE}/hall/gaps") == [], "nobody knows yet how long it is"
+    start, *_, end = events(subscriber)
+    assert (start["type"], end["type"], end["truncated"]) == ("start", "end", True)
+    assert start["id"] == end["id"]
+    assert -0.6 < utc(end["offset"]) - since < 0.3
+    return end
+
+
+def assert_goes_on(subscriber: Subscriber, end: dict[str, Any], reason: str) -> None:
+    """After the cut, the gap was told, and the sound that began behind it."""
+    [text] = subscriber.on(f"{NODE}/hall/gaps")
+    gap = json.loads(text)
+    assert gap["reason"] == reason
+    assert utc(gap["begin"]) == pytest.approx(utc(end["offset"]), abs=0.01)
+    told = events(subscriber)
+    assert [e["type"] for e in told if e["type"] != "update"] == ["start", "end"] * 2
+    assert utc(told[-1]["onset"]) >= utc(gap["end"]) - 0.01
+    assert_well_formed(told)
+    assert subscriber.on(f"{NODE}/hall/state/low")[-4:] == ["ON", "OFF"] * 2
+
+
+def test_a_sound_ends_when_the_microphone_stalls_and_begins_anew_when_it_is_heard_again(
+    sound_server: SoundServer, broker: Broker, tmp_path: Path
+) -> None:
+    tone_bundle(tmp_path / "tones")
+
+    async def hear() -> tuple[Subscriber, dict[str, Any]]:
+        config = write_config(tmp_path, broker.port, TONES)
+        async with broker.subscriber() as subscriber, daemon(config) as process:
+            await listening(subscriber)
+            playing = asyncio.create_task(
+                asyncio.to_thread(sound_server.play_samples, tone(500, 6), 16_000)
+            )
+            await subscriber.until(lambda s: s.last(f"{NODE}/hall/state/low") == "ON")
+            stalled = time.time()
+            sound_server.stop()
+            try:
+                end = await cut_off(subscriber, stalled, within_s=4.5)
+                assert subscriber.last(f"{NODE}/hall/status") == "stalled"
+            finally:
+                sound_server.cont()
+            await subscriber.until(lambda s: s.last(f"{NODE}/hall/state/low") == "ON")
+            process.send_signal(signal.SIGTERM)
+            await subscriber.until(lambda s: s.last(f"{NODE}/status") == "offline")
+            await playing
+            return subscriber, end
+
+    subscriber, end = asyncio.run(hear())
+    assert_goes_on(subscriber, end, "stall")
+
+
+def test_a_sound_ends_when_the_microphone_is_unplugged_and_begins_anew_when_it_is_back(
+    sound_server: SoundServer, broker: Broker, tmp_path: Path
+) -> None:
+    tone_bundle(tmp_path / "tones")
+
+    def play() -> None:
+        with contextlib.suppress(subprocess.CalledProcessError):  # its sink goes as well
+            sound_server.play_samples(tone(500, 6), 16_000)
+
+    async def hear() -> tuple[Subscriber, dict[str, Any]]:
+        config = write_config(tmp_path, broker.port, TONES)
+        async with broker.subscriber() as subscriber, daemon(config) as process:
+            await listening(subscriber)
+            playing = asyncio.create_task(asyncio.to_thread(play))
+            await subscriber.until(lambda s: s.last(f"{NODE}/hall/state/low") == "ON")
+            unplugged = time.time()
+            sound_server.unload_sink()
+            end = await cut_off(subscriber, unplugged, within_s=5)
+            assert subscriber.last(f"{NODE}/hall/status") == "offline"
+            await playing
+            sound_server.load_sink()
+            await listening(subscriber)
+            again = asyncio.create_task(asyncio.to_thread(play))
+            await subscriber.until(lambda s: s.last(f"{NODE}/hall/state/low") == "ON")
+            process.send_signal(signal.SIGTERM)
+            await subscriber.until(lambda s: s.last(f"{NODE}/status") == "offline")
+            await again
+            return subscriber, end
+
+    subscriber, end = asyncio.run(hear())
+    assert_goes_on(subscriber, end, "restart")
 
 
 def test_the_last_will_speaks_for_a_daemon_that_was_killed(

@@ -63,7 +63,7 @@ class Models:
     def listen(
         self,
         names: Sequence[str],
-        items: Iterable[AudioBlock | Gap],
+        items: Iterable[AudioBlock | Gap | Cut],
         settings: ModelSettings | None = None,
     ) -> list[Event]:
         pipeline = Pipeline([self.listener(name, settings) for name in names])
@@ -187,6 +187,57 @@ class TestGap:
         gaps = [Gap(0, 100, "restart"), Gap(100, 50, "stall")]
         found = lives(models.listen(["tagger"], [*gaps, *blocks(self.AFTER, [], 150)]))
         assert [(s.label, s.onset) for s in found] == [("low", 150), ("high", 150 + 32_000)]
+
+
+class TestCut:
+    """The sound stops, and nobody knows for how long."""
+
+    BEFORE, AFTER = TestGap.BEFORE, TestGap.AFTER
+    NAMES = ("tagger", "framer", "loudness")
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_ends_what_sounds_before_anything_else_comes(self, models: Models, name: str) -> None:
+        pipeline = Pipeline([models.listener(name)])
+        events = []
+        items: list[AudioBlock | Cut] = [*blocks(self.BEFORE), Cut(len(self.BEFORE))]
+        for item in items:
+            for index, task in pipeline.push(item):
+                answer = task if isinstance(task, Cut) else models._sessions[name].score([task])[0]
+                events += pipeline.resolve(index, answer)
+        *_, last = lives(events)
+        assert (last.offset, last.truncated) == (len(self.BEFORE), True)
+        assert pipeline.stop() == []
+
+    @given(lengths=sizes)
+    @settings(max_examples=10)
+    def test_and_then_the_gap_tell_what_the_gap_alone_would(
+        self, models: Models, lengths: list[int]
+    ) -> None:
+        end = len(self.BEFORE)
+        gap = Gap(end, TestGap.MISSING, "stall")
+        after = list(blocks(self.AFTER, lengths, gap.end_sample))
+        alone = models.listen(self.NAMES, [*blocks(self.BEFORE), gap, *after])
+        cuts = [Cut(end), Cut(end)]
+        cut = models.listen(self.NAMES, [*blocks(self.BEFORE, lengths), *cuts, gap, *after])
+        assert cut == alone
+
+    @given(lengths=sizes)
+    @settings(max_examples=10)
+    def test_with_nothing_lost_is_followed_by_the_sound_as_if_alone(
+        self, models: Models, lengths: list[int]
+    ) -> None:
+        end = len(self.BEFORE)
+        before_it, after_it = blocks(self.BEFORE, lengths), blocks(self.AFTER, lengths, end)
+        items: list[AudioBlock | Cut] = [*before_it, Cut(end), *after_it]
+        for name in self.NAMES:
+            before = lives(models.listen([name], blocks(self.BEFORE)))
+            alone = lives(models.listen([name], blocks(self.AFTER)))
+            after = [
+                Segment(s.label, s.onset + end, s.offset + end, truncated=s.truncated)
+                for s in alone
+            ]
+            assert lives(models.listen([name], items)) == before + after
+            assert before[-1].truncated
 
 
 class TestFinish:

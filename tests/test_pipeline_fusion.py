@@ -209,16 +209,18 @@ class TestLoading:
             load_models(config, Path("home.toml"))
 
 
-Stretches = list[tuple[int, int]]
-"""Samples that are heard and then not."""
+Stretches = list[tuple[int, int, bool]]
+"""Samples that are heard and then not, and whether the sound is cut between."""
 
 
-def heard(stretches: Stretches, lengths: Sequence[int]) -> Iterator[AudioBlock | Gap]:
-    """Silence, in blocks of these lengths, with gaps."""
+def heard(stretches: Stretches, lengths: Sequence[int]) -> Iterator[AudioBlock | Gap | Cut]:
+    """Silence, in blocks of these lengths, with cuts and gaps."""
     first = 0
-    for length, missing in stretches:
+    for length, missing, cut in stretches:
         yield from blocks(np.zeros(length, np.float32), lengths, first)
         first += length
+        if cut:
+            yield Cut(first)
         if missing:
             yield Gap(first, missing, "overflow")
             first += missing
@@ -266,13 +268,13 @@ def tell(pipeline: Pipeline, mixed: Iterator[tuple[int, Scores | Cut]]) -> list[
     return [event for index, answer in mixed for event in pipeline.resolve(index, answer)]
 
 
-def work_of(pipeline: Pipeline, items: Iterator[AudioBlock | Gap]) -> list[Work]:
+def work_of(pipeline: Pipeline, items: Iterator[AudioBlock | Gap | Cut]) -> list[Work]:
     return [*(task for item in items for task in pipeline.push(item)), *pipeline.finish()]
 
 
 @given(
     stretches=st.lists(
-        st.tuples(st.integers(1, 40_000), st.sampled_from([0, 1, 5_000, 10**7])),
+        st.tuples(st.integers(1, 40_000), st.sampled_from([0, 1, 5_000, 10**7]), st.booleans()),
         min_size=1,
         max_size=4,
     ),
@@ -323,7 +325,9 @@ def test_two_models_may_confirm_each_other(models: Models) -> None:
         ),
     ]
     pipeline = Pipeline(listeners)
-    told = answers(listeners, work_of(pipeline, heard([(60_000, 500), (30_000, 0)], [])), 0)
+    told = answers(
+        listeners, work_of(pipeline, heard([(60_000, 500, False), (30_000, 0, False)], [])), 0
+    )
     events = [
         tell(Pipeline(listeners), in_turn(told, turns)) for turns in ([], [1] * 99, [0, 1] * 99)
     ]

@@ -71,7 +71,7 @@ class Models:
         self,
         listeners: Sequence[Listener],
         rules: Patterns,
-        items: Iterable[AudioBlock | Gap],
+        items: Iterable[AudioBlock | Gap | Cut],
     ) -> list[Event]:
         def score(index: int, window: Window) -> Scores:
             return self.sessions[listeners[index].name].score([window])[0]
@@ -79,7 +79,7 @@ class Models:
         return list(replay(Pipeline(listeners, patterns=rules), items, score))
 
     def answers(
-        self, listeners: Sequence[Listener], items: Iterable[AudioBlock | Gap]
+        self, listeners: Sequence[Listener], items: Iterable[AudioBlock | Gap | Cut]
     ) -> list[list[Scores | Cut]]:
         """What each model says, in its own order."""
         pipeline = Pipeline(listeners)
@@ -200,8 +200,11 @@ def test_any_chunking_gives_the_same_patterns(models: Models, lengths: list[int]
 def said(models: Models) -> tuple[list[Listener], list[list[Scores | Cut]]]:
     listeners = [models.listener("tagger", high=SILENT), models.listener("framer")]
     gap = Gap(len(SCENE), 3000, "overflow")
-    items: list[AudioBlock | Gap] = [
-        *blocks(SCENE),
+    items: list[AudioBlock | Gap | Cut] = [
+        *blocks(SCENE[: at(5.2)]),
+        Cut(at(5.2)),
+        *blocks(SCENE[at(5.2) :], [], at(5.2)),
+        Cut(gap.first_sample),
         gap,
         *blocks(SCENE[: at(7)], [], gap.end_sample),
     ]
@@ -241,6 +244,8 @@ def test_a_gap_ends_what_goes_on_and_the_sound_behind_it_is_heard_anew(models: M
     before, after, *_ = lives(of(events, "any"))
     assert (before.offset, before.truncated) == (len(first), True)
     assert after.onset >= gap.end_sample
+    cut = [items[0], Cut(len(first)), *items[1:]]
+    assert models.listen([models.listener("framer", high=SILENT)], RULES, cut) == events
 
 
 def test_stop_ends_patterns_too(models: Models) -> None:

@@ -38,6 +38,9 @@ log = structlog.get_logger()
 
 OPEN_S: Final = 8.0
 """How long the first block may take: sound servers have been seen to take three seconds."""
+WAKE_S: Final = 0.1
+"""How long, before a device is called stalled, what came while this process itself slept can be
+read."""
 GIVE_UP_S: Final = 5.0
 """How long a stalled device is waited for before the program is started again."""
 FIRST_PAUSE_S: Final = 0.5
@@ -69,7 +72,8 @@ class Microphone:
         """Listen until cancelled, whatever the device does.
 
         Args:
-            ring: gets the blocks and the gaps, without holes.
+            ring: gets the blocks and the gaps, without holes, and a cut where the sound stops for
+                as long as nobody knows: the device has stalled or is gone.
             clock: is told when each block was heard.
             on_status: is told each change of the status.
         """
@@ -128,6 +132,16 @@ class Microphone:
         loop = asyncio.get_running_loop()
         stall: asyncio.TimerHandle | None = None
         hello = Hello(0, 0)
+
+        def pause() -> None:
+            say("stalled")
+            for item in timeline.pause():
+                ring.write(item)
+
+        def suspect() -> None:
+            nonlocal stall
+            stall = loop.call_later(WAKE_S, pause)
+
         try:
             while True:
                 header = unpack_header(await process.stdout.readexactly(HEADER_BYTES))
@@ -140,7 +154,7 @@ class Microphone:
                     continue
                 if stall is not None:
                     stall.cancel()
-                stall = loop.call_later(STALL_S, say, "stalled")
+                stall = loop.call_later(STALL_S - WAKE_S, suspect)
                 deadline.reschedule(loop.time() + STALL_S + GIVE_UP_S)
                 self._explained = None
                 say("listening")

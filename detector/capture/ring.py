@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from detector.records import SAMPLE_RATE, AudioBlock, FloatArray, Gap
+from detector.records import SAMPLE_RATE, AudioBlock, Cut, FloatArray, Gap
 
 
 @dataclass(slots=True)
@@ -31,7 +31,7 @@ class _Run:
 
 
 class RingBuffer:
-    """Holds the last `capacity_samples` samples, and the gaps between them.
+    """Holds the last `capacity_samples` samples, the gaps between them, and where they were cut.
 
     Samples are addressed by their absolute index. A gap takes no room, however long it is.
     """
@@ -44,6 +44,7 @@ class RingBuffer:
             raise ValueError(f"a ring buffer of {capacity_samples} samples holds nothing")
         self._buffer: FloatArray = np.zeros(capacity_samples, np.float32)
         self._pieces: deque[_Run | Gap] = deque()
+        self._cuts: deque[int] = deque(maxlen=self._MAX_PIECES)
         self._stored = 0
         self._begin: int | None = None
         self._end = 0
@@ -59,16 +60,22 @@ class RingBuffer:
     def closed(self) -> bool:
         return self._closed
 
-    def write(self, item: AudioBlock | Gap) -> None:
+    def write(self, item: AudioBlock | Gap | Cut) -> None:
         """Append what comes next; what is oldest is overwritten.
+
+        A cut where nothing was heard since the last cut or gap is left out.
 
         Raises:
             ValueError: the item does not begin where the last one ended, or the ring is closed.
         """
         if self._closed:
             raise ValueError("the ring buffer is closed")
-        if self._begin is not None and item.first_sample != self._end:
-            raise ValueError(f"sample {self._end} comes next, not {item.first_sample}")
+        first_sample = item.end_sample if isinstance(item, Cut) else item.first_sample
+        if self._begin is not None and first_sample != self._end:
+            raise ValueError(f"sample {self._end} comes next, not {first_sample}")
+        if isinstance(item, Cut):
+            self._cut()
+            return
         if item.end_sample <= item.first_sample:
             return
         if self._begin is None:
@@ -92,9 +99,17 @@ class RingBuffer:
         """A reader of what is written from now on."""
         return Reader(self)
 
+    def _cut(self) -> None:
+        if self._pieces and isinstance(self._pieces[-1], _Run) and not self._ends_in_cut():
+            self._cuts.append(self._end)
+            self._wake()
+
+    def _ends_in_cut(self) -> bool:
+        return bool(self._cuts) and self._cuts[-1] == self._end
+
     def _store(self, block: AudioBlock) -> None:
         last = self._pieces[-1] if self._pieces else None
-        if isinstance(last, _Run):
+        if isinstance(last, _Run) and not self._ends_in_cut():
             last.end_sample = block.end_sample
             last.heard_at = block.heard_at
         else:
@@ -145,11 +160,13 @@ class RingBuffer:
 
 
 class Reader:
-    """Reads a ring buffer in order: blocks, the source's gaps, and what was overwritten."""
+    """Reads a ring buffer in order: blocks, gaps and cuts of the source, what was overwritten."""
 
     def __init__(self, ring: RingBuffer) -> None:
         self._ring = ring
         self._next = None if ring._begin is None else ring.end_sample  # noqa: SLF001 (one module)
+        self._cut_at = self._next
+        """Where it was last cut off: what was read ends here anyway."""
         self.overrun_samples = 0
         """How many samples were overwritten before they were read, ever."""
 
@@ -161,10 +178,10 @@ class Reader:
     @property
     def closed(self) -> bool:
         """Nothing more will come and everything has been read."""
-        return self._ring.closed and self.pending_samples == 0
+        return self._ring.closed and not self._pending
 
-    def read(self, max_samples: int) -> AudioBlock | Gap | None:
-        """The next block of at most `max_samples` samples, or the next gap, whole.
+    def read(self, max_samples: int) -> AudioBlock | Gap | Cut | None:
+        """The next block of at most `max_samples` samples, or the next gap, whole, or the next cut.
 
         Returns:
             None if there is nothing to read at present; see `closed` for the end. A block's
@@ -173,14 +190,17 @@ class Reader:
         if max_samples < 1:
             raise ValueError(f"max_samples = {max_samples}: at least one")
         position = self._position()
-        if position >= self._ring.end_sample:
+        if not self._pending:
             return None
         ring = self._ring
         oldest = ring._pieces[0].first_sample  # noqa: SLF001
         if position < oldest:
             self.overrun_samples += oldest - position
-            self._next = oldest
+            self._next = self._cut_at = oldest
             return Gap(position, oldest - position, "overrun")
+        if self._is_cut(position):
+            self._cut_at = position
+            return Cut(position)
         piece = ring._piece_at(position)  # noqa: SLF001
         if isinstance(piece, Gap):
             self._next = piece.end_sample
@@ -194,7 +214,7 @@ class Reader:
 
     async def wait(self) -> None:
         """Return as soon as there is something to read, or nothing more will come."""
-        if self.pending_samples or self._ring.closed:
+        if self._pending or self._ring.closed:
             return
         future = asyncio.get_running_loop().create_future()
         self._ring._waiting.add(future)  # noqa: SLF001
@@ -202,6 +222,14 @@ class Reader:
             await future
         finally:
             self._ring._waiting.discard(future)  # noqa: SLF001
+
+    @property
+    def _pending(self) -> bool:
+        """Whether there is something to read."""
+        return self.pending_samples > 0 or self._is_cut(self._position())
+
+    def _is_cut(self, position: int) -> bool:
+        return position != self._cut_at and position in self._ring._cuts  # noqa: SLF001
 
     def _position(self) -> int:
         if self._next is None:

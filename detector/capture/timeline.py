@@ -8,6 +8,9 @@ it was captured; and, from the clock, when it should have been.
 A block that comes late may be one of a backlog that catches up, or the first after a loss. Only
 what follows can tell, so late blocks are held until it is plain: either they are on time again,
 or they stay late by the same amount, and that is what was lost.
+
+While nothing comes, nobody knows how much is lost. The sound is cut where it stops, so that nobody
+waits for an end that may never come; the gap follows once it is known, if there is one.
 """
 
 import math
@@ -17,7 +20,7 @@ from typing import Final, NamedTuple
 from detector.capture.clock import SampleClock
 from detector.capture.framing import FramingError, Header, Kind
 from detector.capture.resample import Resampler
-from detector.records import SAMPLE_RATE, AudioBlock, FloatArray, Gap, GapReason
+from detector.records import SAMPLE_RATE, AudioBlock, Cut, FloatArray, Gap, GapReason
 
 STALL_S: Final = 2.0
 """A device that is silent for longer has stalled. What it then delivers in one burst is not
@@ -62,7 +65,7 @@ class _Held(NamedTuple):
 
 
 class Timeline:
-    """Mono blocks of a source in, `AudioBlock` and `Gap` without holes out. No I/O."""
+    """Mono blocks of a source in, `AudioBlock`, `Gap` and `Cut` without holes out. No I/O."""
 
     _LATE: Final = 0.15 * SAMPLE_RATE
     """Samples. As a rule a busy machine does not make a block that late."""
@@ -126,12 +129,21 @@ class Timeline:
         if self._is_on_time() or self._is_settled(self._run):
             yield from self._release(self._run)
 
-    def finish(self) -> Iterator[AudioBlock | Gap]:
-        """The stream has ended: return the rest of it."""
+    def pause(self) -> Iterator[AudioBlock | Gap | Cut]:
+        """Nothing comes at present: return all that was heard, and that the sound stops there.
+
+        Blocks may still follow. If they tell of no loss, the sound goes on where it was cut.
+        """
         if self._run is not None and self._held:
             yield from self._release(self._run)
         if self._run is not None:
             yield from self._end_run(self._run)
+            self._run = _Run(self._run.rate, self._run.next_device_sample, self._end)
+            yield Cut(self._end)
+
+    def finish(self) -> Iterator[AudioBlock | Gap | Cut]:
+        """The stream has ended: return the rest of it, and that the sound stops there."""
+        yield from self.pause()
         self._run = None
 
     def _suspect(self, header: Header, late: float, silent_s: float) -> None:

@@ -21,8 +21,9 @@ from detector.capture.framing import HEADER_BYTES, Kind, payload_bytes, unpack_h
 from detector.capture.microphone import EXIT_STOPPED, EXIT_UNKNOWN_DEVICE, QUEUE_S, Recorder
 from detector.capture.process import Microphone
 from detector.capture.ring import RingBuffer
+from detector.capture.timeline import STALL_S
 from detector.config import SourceSettings
-from detector.records import SAMPLE_RATE, AudioBlock, FloatArray, Gap
+from detector.records import SAMPLE_RATE, AudioBlock, Cut, FloatArray, Gap
 from tests.sound import SoundServer, noise
 
 pytestmark = pytest.mark.sound
@@ -38,6 +39,8 @@ class Ear:
     def __init__(self, device: str = "hall") -> None:
         self.clock = SampleClock()
         self.items: list[AudioBlock | Gap] = []
+        self.cuts: list[int] = []
+        """At which samples the sound stopped for as long as nobody knew."""
         self.statuses: list[tuple[str, float]] = []
         """And when they were told, on the monotonic clock."""
         self._ring = RingBuffer(20 * SAMPLE_RATE)
@@ -53,6 +56,11 @@ class Ear:
     async def status(self, status: str, within_s: float = 8.0) -> float:
         """Wait until the last status is this one; return when it was told."""
         return (await self._until(lambda: self.statuses[-1:], status, within_s))[1]
+
+    async def cut(self) -> None:
+        """Wait until what was heard is cut off where it ends."""
+        async with asyncio.timeout(1), self._changed:
+            await self._changed.wait_for(lambda: self.cuts[-1:] == [self._ring.end_sample])
 
     async def heard(self, seconds: float) -> None:
         """Wait until that much more was heard or is known to be missing."""
@@ -93,9 +101,11 @@ class Ear:
         while True:
             await self._reader.wait()
             item = self._reader.read(SAMPLE_RATE)
-            if item is not None:
+            if isinstance(item, Cut):
+                self.cuts.append(item.end_sample)
+            elif item is not None:
                 self.items.append(item)
-                await self._notify()
+            await self._notify()
 
     async def _notify(self) -> None:
         async with self._changed:
@@ -153,6 +163,7 @@ def test_a_microphone_that_is_unplugged_is_heard_again_and_others_do_not_notice(
             gone = time.monotonic()
             sound_server.unload_sink()
             assert await hall.status("offline") - gone < 3
+            await hall.cut()
             await asyncio.sleep(2.5)  # as long as the pauses between attempts become
             back = time.monotonic()
             sound_server.load_sink()
@@ -161,9 +172,11 @@ def test_a_microphone_that_is_unplugged_is_heard_again_and_others_do_not_notice(
             await hall.heard(1)
             [gap] = hall.gaps
             assert gap.reason == "restart"
+            assert hall.cuts == [gap.first_sample]
             assert gap.length / SAMPLE_RATE == pytest.approx(listening_again - gone, abs=0.4)
             assert abs(hall.skew_s()) < 0.15
             assert not yard.gaps
+            assert not yard.cuts
             assert [status for status, _ in yard.statuses] == ["listening"]
 
     asyncio.run(scenario())
@@ -195,6 +208,7 @@ def test_a_stall_is_noticed_and_leaves_a_gap_but_no_skew(sound_server: SoundServ
             stopped = time.monotonic()
             sound_server.stop()
             assert await ear.status("stalled") - stopped < 2.5
+            await ear.cut()
             await asyncio.sleep(stopped + 3 - time.monotonic())
             sound_server.cont()
             continued = time.monotonic()
@@ -202,6 +216,7 @@ def test_a_stall_is_noticed_and_leaves_a_gap_but_no_skew(sound_server: SoundServ
             await ear.heard(0.5)
             [gap] = ear.gaps
             assert gap.reason == "stall"
+            assert ear.cuts == [gap.first_sample]
             assert gap.length / SAMPLE_RATE == pytest.approx(3, abs=0.3)
             began = time.monotonic()
             await asyncio.to_thread(sound_server.play_samples, sound, SAMPLE_RATE)
@@ -209,6 +224,22 @@ def test_a_stall_is_noticed_and_leaves_a_gap_but_no_skew(sound_server: SoundServ
             at, correlation = position(sound, ear.samples)
             assert correlation > 0.99
             assert EARLIEST_S < ear.clock.monotonic(at) - began < LATEST_S
+
+    asyncio.run(scenario())
+
+
+def test_a_daemon_that_slept_itself_reads_what_it_missed_and_cuts_nothing(
+    sound_server: SoundServer,
+) -> None:
+    async def scenario() -> None:
+        async with listening("hall") as [ear]:
+            await ear.heard(0.5)
+            # While the microphone program goes on.
+            asyncio.get_running_loop().call_soon(time.sleep, STALL_S + 0.5)
+            await ear.heard(STALL_S + 1)
+            assert [status for status, _ in ear.statuses] == ["listening"]
+            assert not ear.cuts
+            assert not ear.gaps
 
     asyncio.run(scenario())
 
@@ -228,6 +259,7 @@ def test_a_device_that_stalls_for_long_is_given_up_and_opened_again(
             await ear.status("listening", within_s=5)
             await ear.heard(0.5)
             assert [gap.reason for gap in ear.gaps] == ["restart"]
+            assert ear.cuts == [ear.gaps[0].first_sample]
             assert [status for status, _ in ear.statuses] == [
                 *("listening", "stalled", "offline", "listening")
             ]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detector.capture.ring import Reader, RingBuffer
-from detector.records import AudioBlock, FloatArray, Gap, GapReason
+from detector.records import AudioBlock, Cut, FloatArray, Gap, GapReason
 
 
 def sound(first_sample: int, length: int) -> FloatArray:
@@ -24,34 +24,46 @@ class Model:
     """A plain list that does what the ring buffer should: the oracle."""
 
     capacity: int
-    pieces: list[int | Gap] = field(default_factory=list)
-    """Each sample's index, and the gaps."""
+    pieces: list[int | Gap | Cut] = field(default_factory=list)
+    """Each sample's index, the gaps and the cuts."""
     end: int = 0
 
-    def write(self, item: AudioBlock | Gap) -> None:
-        self.pieces += [item] if isinstance(item, Gap) else range(self.end, item.end_sample)
+    def write(self, item: AudioBlock | Gap | Cut) -> None:
+        if isinstance(item, Cut) and not (self.pieces and isinstance(self.pieces[-1], int)):
+            return
+        self.pieces += range(self.end, item.end_sample) if isinstance(item, AudioBlock) else [item]
         self.end = item.end_sample
         while sum(isinstance(piece, int) for piece in self.pieces) > self.capacity:
-            while isinstance(self.pieces.pop(0), Gap):
+            while not isinstance(self.pieces.pop(0), int):
                 pass
 
-    def read(self, position: int, most: int) -> tuple[str, int, int] | None:
-        """What a reader at `position` gets: (kind or reason, first sample, end)."""
+    def read(self, position: int, most: int, *, cut: bool) -> tuple[str, int, int] | None:
+        """What a reader at `position` gets: (kind or reason, first sample, end).
+
+        `cut` says that it was last told of a cut, or of what was overwritten.
+        """
+        if Cut(position) in self.pieces and not cut:
+            return "cut", position, position
         if position == self.end:
             return None
-        oldest = self.pieces[0] if isinstance(self.pieces[0], int) else self.pieces[0].first_sample
+        oldest = begin_of(self.pieces[0])
         if position < oldest:
             return "overrun", position, oldest
         end = position
         for piece in self.pieces:
-            if isinstance(piece, Gap):
-                if piece.first_sample == position:
-                    return piece.reason, position, piece.end_sample
-                if piece.first_sample == end > position:
-                    break
-            elif piece == end and end - position < most:
+            if isinstance(piece, Gap) and piece.first_sample == position:
+                return piece.reason, position, piece.end_sample
+            if not isinstance(piece, int) and begin_of(piece) == end > position:
+                break
+            if piece == end and end - position < most:
                 end += 1
         return "sound", position, end
+
+
+def begin_of(piece: int | Gap | Cut) -> int:
+    if isinstance(piece, int):
+        return piece
+    return piece.end_sample if isinstance(piece, Cut) else piece.first_sample
 
 
 reasons: st.SearchStrategy[GapReason] = st.sampled_from(["overflow", "restart", "stall"])
@@ -59,6 +71,7 @@ operations = st.lists(
     st.one_of(
         st.tuples(st.just("block"), st.integers(1, 30)),
         st.tuples(st.just("gap"), st.integers(1, 100), reasons),
+        st.tuples(st.just("cut"), st.just(0)),
         st.tuples(st.just("read"), st.integers(0, 2), st.integers(1, 25)),
     ),
     max_size=40,
@@ -71,23 +84,29 @@ def test_readers_see_what_a_plain_list_would_show(
 ) -> None:
     ring, model = RingBuffer(capacity), Model(capacity, end=begin)
     readers = [ring.reader() for _ in range(3)]
-    positions, overrun = [begin] * 3, [0] * 3
+    positions, overrun, cut = [begin] * 3, [0] * 3, [False] * 3
     for kind, number, *rest in operations:
         if kind == "block":
-            item: AudioBlock | Gap = block(model.end, number)
+            item: AudioBlock | Gap | Cut = block(model.end, number)
         elif kind == "gap":
             item = Gap(model.end, number, rest[0])  # type: ignore[arg-type]
+        elif kind == "cut":
+            item = Cut(model.end)
         else:
             most = int(str(rest[0]))
-            expected = model.read(positions[number], most)
+            expected = model.read(positions[number], most, cut=cut[number])
             got = readers[number].read(most)
             if expected is None:
                 assert got is None
                 continue
             reason, first_sample, end = expected
-            positions[number] = end
+            positions[number], cut[number] = end, reason in ("cut", "overrun")
             assert got is not None
-            assert (got.first_sample, got.end_sample) == (first_sample, end)
+            assert got.end_sample == end
+            if isinstance(got, Cut):
+                assert reason == "cut"
+                continue
+            assert got.first_sample == first_sample
             if isinstance(got, Gap):
                 assert got.reason == reason
                 overrun[number] += got.length * (reason == "overrun")
@@ -183,13 +202,67 @@ def test_a_part_of_a_block_has_its_own_time() -> None:
     assert last.heard_at is None
 
 
+def test_a_cut_comes_once_where_the_sound_stops_and_the_sound_goes_on_behind_it() -> None:
+    ring = RingBuffer(100)
+    reader = ring.reader()
+    ring.write(Cut(0))  # nothing was heard yet
+    for item in (block(0, 10), Cut(10), Cut(10), block(10, 5), Gap(15, 2, "stall"), Cut(17)):
+        ring.write(item)
+    read = [reader.read(50) for _ in range(5)]
+    spans = [item and (type(item), item.end_sample) for item in read]
+    assert spans == [(AudioBlock, 10), (Cut, 10), (AudioBlock, 15), (Gap, 17), None]
+    ring.write(block(17, 3))
+    ring.write(Cut(20))
+    assert ring.reader().read(50) is None  # whoever heard nothing has nothing to cut
+
+
+def test_a_cut_wakes_who_waits_for_sound_and_is_read_before_the_end() -> None:
+    async def scenario() -> None:
+        ring = RingBuffer(10)
+        reader = ring.reader()
+        ring.write(block(0, 5))
+        assert isinstance(reader.read(9), AudioBlock)
+        waiting = asyncio.create_task(reader.wait())
+        await asyncio.sleep(0)
+        ring.write(Cut(5))
+        async with asyncio.timeout(5):
+            await waiting
+        ring.close()
+        assert not reader.closed
+        assert reader.read(9) == Cut(5)
+        assert reader.closed
+
+    asyncio.run(scenario())
+
+
+def test_cuts_without_end_do_not_fill_the_memory() -> None:
+    ring = RingBuffer(10)
+    reader = ring.reader()
+    for i in range(10_000):
+        ring.write(block(i, 1))
+        ring.write(Cut(i + 1))
+    assert len(ring._cuts) <= ring._MAX_PIECES
+    assert len(ring._pieces) <= ring._MAX_PIECES
+    assert reader.read(1) == Gap(0, 9990, "overrun")
+    for i in range(9990, 10_000):
+        assert isinstance(reader.read(9), AudioBlock)
+        assert reader.read(9) == Cut(i + 1)
+
+
 @pytest.mark.parametrize(
-    "item", [block(9, 5), block(11, 5), Gap(0, 5, "stall"), Gap(12, 1, "stall")]
+    ("item", "first_sample"),
+    [
+        (block(9, 5), 9),
+        (block(11, 5), 11),
+        (Gap(0, 5, "stall"), 0),
+        (Gap(12, 1, "stall"), 12),
+        (Cut(9), 9),
+    ],
 )
-def test_a_hole_or_an_overlap_is_refused(item: AudioBlock | Gap) -> None:
+def test_a_hole_or_an_overlap_is_refused(item: AudioBlock | Gap | Cut, first_sample: int) -> None:
     ring = RingBuffer(100)
     ring.write(block(0, 10))
-    with pytest.raises(ValueError, match=f"sample 10 comes next, not {item.first_sample}"):
+    with pytest.raises(ValueError, match=f"sample 10 comes next, not {first_sample}"):
         ring.write(item)
 
 
@@ -217,7 +290,7 @@ def test_nothing_yet_and_nothing_any_more_are_two_things() -> None:
     assert reader.closed
 
 
-async def read_all(reader: Reader) -> list[AudioBlock | Gap]:
+async def read_all(reader: Reader) -> list[AudioBlock | Gap | Cut]:
     items = []
     while not reader.closed:
         await reader.wait()
@@ -231,7 +304,7 @@ async def read_all(reader: Reader) -> list[AudioBlock | Gap]:
 def test_waiting_readers_miss_nothing_however_writes_and_reads_interleave(
     writes: list[tuple[int, bool]],
 ) -> None:
-    async def scenario() -> list[list[AudioBlock | Gap]]:
+    async def scenario() -> list[list[AudioBlock | Gap | Cut]]:
         ring = RingBuffer(1000)
         readings = [asyncio.create_task(read_all(ring.reader())) for _ in range(3)]
         await asyncio.sleep(0)

@@ -11,7 +11,7 @@ from detector.capture.clock import SampleClock
 from detector.capture.framing import FramingError, Header, Kind
 from detector.capture.timeline import STALL_S, Timeline
 from detector.errors import SourceError
-from detector.records import SAMPLE_RATE, AudioBlock, Gap
+from detector.records import SAMPLE_RATE, AudioBlock, Cut, Gap
 
 BLOCK_S = 0.1
 SCALE = 2**-20
@@ -25,6 +25,7 @@ class Device:
         self.clock = SampleClock()
         self.timeline = Timeline(self.clock)
         self.items: list[AudioBlock | Gap] = []
+        self.cuts: list[int] = []
         self.now = 50.0
         """Real time; sound that is heard at this moment has the value (now - 50) * 16000."""
         self.dropped = 0
@@ -37,8 +38,14 @@ class Device:
         self._index = 0
         self.timeline.begin(self._rate)
 
+    def pause(self) -> None:
+        """Nobody has heard anything for a while."""
+        self._take(self.timeline.pause())
+        assert self.cuts[-1] == self.timeline.end_sample
+
     def finish(self) -> None:
         self._take(self.timeline.finish())
+        assert self.cuts[-1] == self.timeline.end_sample
 
     def hear(self, seconds: float, *, not_before: float = 0.0, kind: Kind = Kind.AUDIO) -> None:
         """Deliver what sounds now, or when the server gets to it."""
@@ -63,9 +70,14 @@ class Device:
         self.dropped += round(seconds * self._rate)
         self.now += seconds
 
-    def _take(self, items: Iterable[AudioBlock | Gap]) -> None:
+    def _take(self, items: Iterable[AudioBlock | Gap | Cut]) -> None:
         for item in items:
-            assert item.first_sample == (self.items[-1].end_sample if self.items else 0)
+            end = self.items[-1].end_sample if self.items else 0
+            if isinstance(item, Cut):
+                assert item.end_sample == end
+                self.cuts.append(end)
+                continue
+            assert item.first_sample == end
             assert item.end_sample > item.first_sample
             self.items.append(item)
 
@@ -228,6 +240,63 @@ def test_a_stream_that_ends_while_in_doubt_gives_what_it_had() -> None:
     assert device.timeline.end_sample == pytest.approx(3.2 * SAMPLE_RATE, abs=200)
 
 
+@pytest.mark.parametrize("rate", [16_000, 44_100])
+def test_a_device_that_pauses_gives_all_that_it_had_and_is_cut_there(rate: int) -> None:
+    device = Device(rate)
+    device.begin()
+    device.hear(2)
+    device.pause()
+    assert device.timeline.end_sample == device.cuts[0] == 2 * SAMPLE_RATE
+    device.pause()
+    device.finish()
+    assert set(device.cuts) == {2 * SAMPLE_RATE}
+    assert not device.gaps
+
+
+@pytest.mark.parametrize("rate", [16_000, 44_100])
+def test_a_pause_that_lost_nothing_is_no_gap(rate: int) -> None:
+    device = Device(rate)
+    device.begin()
+    device.hear(2)
+    device.pause()
+    device.hear(1.9, not_before=device.now + 1.9)
+    device.hear(2)
+    device.finish()
+    assert device.cuts == [2 * SAMPLE_RATE, device.timeline.end_sample]
+    assert not device.gaps
+    assert device.worst_error_s() < 2 / SAMPLE_RATE
+
+
+def test_the_gap_after_a_pause_begins_where_it_was_cut() -> None:
+    device = Device()
+    device.begin()
+    device.hear(2)
+    device.pause()
+    device.lose(6)
+    device.hear(3)
+    [gap] = device.gaps
+    assert (gap.first_sample, gap.reason) == (2 * SAMPLE_RATE, "stall")
+    assert gap.length / SAMPLE_RATE == pytest.approx(6, abs=0.11)
+    assert device.cuts == [gap.first_sample]
+    assert device.worst_error_s() < 0.005
+
+
+def test_a_device_that_pauses_while_in_doubt_gives_what_it_had() -> None:
+    device = Device()
+    device.begin()
+    device.hear(2)
+    device.lose(1)
+    device.hear(0.2)
+    device.pause()
+    assert device.reasons == ["stall"]
+    assert device.cuts[0] == pytest.approx(3.2 * SAMPLE_RATE, abs=200)
+    device.lose(5)
+    device.hear(3)
+    assert device.reasons == ["stall", "stall"]
+    assert device.lost_s == pytest.approx(6, abs=0.11)
+    assert device.worst_error_s() < 0.005
+
+
 def test_nothing_is_held_without_bound() -> None:
     device = Device(jitter_s=0.0)
     device.begin()
@@ -244,20 +313,24 @@ steps = st.one_of(
     st.tuples(st.just("partial burst"), st.floats(STALL_S + 0.2, 6.0)),
     st.tuples(st.just("restart"), st.floats(0.0, 5.0)),
 )
+pauses = st.tuples(st.booleans(), st.booleans())
+"""Before the step, and soon after it."""
 
 
 @given(
-    st.lists(steps, max_size=8),
+    st.lists(st.tuples(steps, pauses), max_size=8),
     st.sampled_from([16_000, 44_100]),
     st.integers(0, 99),
 )
 def test_whatever_happens_every_sample_stays_at_its_time(
-    steps: list[tuple[str, float]], rate: int, seed: int
+    steps: list[tuple[tuple[str, float], tuple[bool, bool]]], rate: int, seed: int
 ) -> None:
     device = Device(rate, seed=seed)
     device.begin()
     device.hear(2)
-    for step, seconds in steps:
+    for (step, seconds), (paused_before, paused_after) in steps:
+        if paused_before:
+            device.pause()
         if step == "drop":
             device.drop(seconds)
         elif step == "lose":
@@ -272,6 +345,9 @@ def test_whatever_happens_every_sample_stays_at_its_time(
             device.finish()
             device.lose(seconds)
             device.begin()
+        if paused_after:
+            device.hear(0.3)
+            device.pause()
         device.hear(1.5)
     device.finish()
     assert device.worst_error_s() < 0.03
