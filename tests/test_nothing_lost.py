@@ -4,11 +4,10 @@ be: what it hears is delivered, in order, with the right durations, and no secre
 import asyncio
 import contextlib
 import json
+import random
 import re
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,8 @@ import soundfile as sf
 
 from tests.broker import Broker, Subscriber, broker, write_passwords
 from tests.bundles import tone_bundle
+from tests.daemon import running as daemon
+from tests.killing import DaemonVictim, kill_often
 
 __all__ = ["broker"]
 
@@ -61,36 +62,6 @@ def write_config(folder: Path, port: int, mqtt: str = "") -> Path:
     return path
 
 
-@dataclass
-class Daemon:
-    process: asyncio.subprocess.Process
-    output: str = ""
-    """Complete once it has ended."""
-
-    async def ended(self) -> int:
-        async with asyncio.timeout(40):
-            return await self.process.wait()
-
-
-@contextlib.asynccontextmanager
-async def daemon(config: Path, *program: str) -> AsyncIterator[Daemon]:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, *(program or ("-m", "detector")), "run", "--config", str(config)),
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-    )  # fmt: skip
-    assert process.stdout is not None
-    reading = asyncio.create_task(process.stdout.read())
-    running = Daemon(process)
-    try:
-        yield running
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
-        running.output = (await reading).decode()
-        sys.stderr.write(running.output)  # shown if the test fails
-
-
 def events(subscriber: Subscriber) -> list[dict[str, Any]]:
     return [json.loads(text) for text in subscriber.on(EVENTS)]
 
@@ -117,6 +88,16 @@ def test_events_heard_without_a_broker_come_in_the_next_life_and_numbers_go_on(
     assert [event["type"] for event in told] == ["start", "end"] * 2
     assert len({event["id"] for event in told}) == 2
     assert states[-1] == "OFF"
+
+
+def test_row_6_a_daemon_killed_at_random_moments_loses_nothing_that_is_stored(
+    broker: Broker, tmp_path: Path
+) -> None:
+    moments, outages = random.Random(6), random.Random()  # noqa: S311
+    victim = DaemonVictim(tmp_path, moments, longest_s=1.5)
+    outcome = asyncio.run(kill_often(broker, victim, 4, outages))
+    assert outcome.failures == 0, outcome
+    assert outcome.received >= outcome.stored > 0, outcome
 
 
 @pytest.mark.slow
