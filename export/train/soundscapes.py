@@ -51,6 +51,10 @@ BACKGROUND_DBFS = (-52.0, -36.0)
 AUDIBLE = 3
 """Frames: what is heard for less is no event."""
 PEAK = 0.9
+TALK_QUIETER_DB = 25.0
+TALK_PAUSE_S = (0.5, 1.5)
+QUIET_DBFS = -60.0
+"""What a quiet room sounds like between two utterances."""
 IN_A_ROOM = 0.25
 """Share of the sounds that are heard in a room."""
 FIRST_SAMPLE = (FBANK.frame_samples - FBANK.shift_samples) // 2
@@ -156,6 +160,28 @@ def make(
         ]
     mixed *= min(1.0, PEAK / max(float(np.abs(mixed).max()), PEAK))
     return Soundscape(mixed, tuple(sorted(truth)), below.unknown)
+
+
+def talk(utterances: Sequence[Row], seed: int) -> Soundscape:
+    """All the utterances, one after the other in a quiet room; each near or far.
+
+    Raises:
+        AudioFileError: a recording cannot be read.
+    """
+    rng = np.random.default_rng(seed)
+    pieces: list[FloatArray] = []
+    truth, at = [], 0
+    for row in utterances:
+        samples = read(row.path) * np.float32(10 ** (-rng.uniform(0, TALK_QUIETER_DB) / 20))
+        if rng.random() < IN_A_ROOM:
+            samples = _in_a_room(rng, samples)
+        truth.append(Truth(at / SAMPLE_RATE, (at + len(samples)) / SAMPLE_RATE, row.labels[0]))
+        pause = np.zeros(round(rng.uniform(*TALK_PAUSE_S) * SAMPLE_RATE), np.float32)
+        pieces += [samples, pause]
+        at += len(samples) + len(pause)
+    quiet = 10 ** (QUIET_DBFS / 20) * rng.standard_normal(at)
+    mixed = np.concatenate(pieces) + quiet.astype(np.float32)
+    return Soundscape(np.clip(mixed, -1, 1), tuple(truth), ())
 
 
 def _background(rng: Generator, recording: FloatArray, length: int) -> FloatArray:

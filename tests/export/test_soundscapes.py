@@ -1,6 +1,7 @@
 """Soundscapes hold what their truth says, where and as loud as it says."""
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import soundfile
 from detector.records import SAMPLE_RATE, FloatArray
 from export.train import soundscapes
 from export.train.data import Row, power_mel
-from export.train.soundscapes import FADE, Mix, Soundscape, Truth, make, write
+from export.train.soundscapes import FADE, Mix, Soundscape, Truth, make, talk, write
 from tests.recordings import FOLDER, needs_recordings
 
 LABELS = tuple("abcdefgh")
@@ -171,6 +172,20 @@ def test_silence_makes_no_event(tmp_path: Path, hiss: Row) -> None:
 def test_nothing_is_clipped(tones: list[Row], hiss: Row) -> None:
     soundscape = make(tones, [hiss], 0, Mix(snr_db=(60, 60)))
     assert np.abs(soundscape.samples).max() == pytest.approx(0.9, abs=1e-3)
+
+
+def test_talk_is_one_utterance_after_the_other_with_pauses(tones: list[Row]) -> None:
+    heard = talk(tones, 1)
+    assert [event.label for event in heard.truth] == [row.labels[0] for row in tones]
+    quiet = 10 ** (soundscapes.QUIET_DBFS / 20)
+    ends = [event.offset_s for event in heard.truth]
+    for end, onset in pairwise([*ends, len(heard.samples) / SAMPLE_RATE]):
+        pause = heard.samples[round(end * SAMPLE_RATE) :][: SAMPLE_RATE // 2]
+        assert np.sqrt(np.square(pause).mean()) == pytest.approx(quiet, rel=0.1)
+        assert onset > end
+    again, other = talk(tones, 1), talk(tones, 2)
+    assert np.array_equal(heard.samples, again.samples)
+    assert len(other.samples) != len(heard.samples)
 
 
 def test_what_is_written_is_what_was_made(tmp_path: Path, tones: list[Row], hiss: Row) -> None:
