@@ -27,7 +27,7 @@ from tests.publish.helpers import (
     publishing,
     sequences,
 )
-from tests.publish.test_durable import dead_letters
+from tests.publish.outboxes import dead_letters
 
 pytestmark = pytest.mark.broker
 

@@ -14,59 +14,18 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from detector.errors import StateError
 from detector.publish import store as store_module
 from detector.publish.ballast import Ballast
-from detector.publish.durable import DurableOutbox
-from detector.publish.outbox import Waiting
-from detector.publish.store import NAME, DeadLetter, Store, look
+from detector.publish.store import NAME, look
 from tests.killing import damaged
 from tests.publish.helpers import Logs, event, gap
-
-PATIENCE_S = 20.0
-
-
-def opened(folder: Path, rows: int = 10_000, size: int = 2**25, **options: Any) -> DurableOutbox:
-    return DurableOutbox(folder, rows, size, **({"first_retry_s": 0.05} | options))
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(PATIENCE_S):
-        while not condition():  # noqa: ASYNC110 - nothing tells a test of the thread's work
-            await asyncio.sleep(0.002)
-
-
-async def stored(outbox: DurableOutbox) -> None:
-    await until(lambda: not outbox.unstored)
-
-
-async def take_all(outbox: DurableOutbox) -> list[Waiting]:
-    """All that wait, in the order in which they are to be sent."""
-    found: list[Waiting] = []
-    while len(outbox):
-        await until(lambda: outbox.oldest() or not len(outbox))
-        if (waiting := outbox.oldest()) is not None:
-            found.append(waiting)
-            outbox.remove(waiting.ticket)
-    return found
-
-
-async def left_in(folder: Path) -> list[int]:
-    """Sequence numbers that the next life finds."""
-    async with opened(folder) as outbox:
-        return [waiting.letter.sequence for waiting in await take_all(outbox)]
-
-
-async def fill(folder: Path, first: int, last: int) -> None:
-    async with opened(folder) as outbox:
-        for sequence in range(first, last + 1):
-            outbox.put(event(sequence), 0.0)
+from tests.publish.outboxes import dead_letters, fill, left_in, opened, stored, take_all, until
 
 
 async def test_what_was_put_in_is_there_in_another_life(tmp_path: Path) -> None:
@@ -165,12 +124,6 @@ async def test_a_dead_letter_is_kept_with_reason_and_time_and_the_queue_moves_on
     assert dead.at.startswith("20")
     async with opened(tmp_path) as outbox:
         assert outbox.rejected == outbox.stats()["dead_letters"] == 1
-
-
-def dead_letters(folder: Path) -> list[DeadLetter]:
-    store = Store(folder, 1000, 2**25, "boot", lambda *_: None)
-    with contextlib.closing(store):
-        return store.dead()
 
 
 async def test_dead_letters_are_bounded_and_all_of_them_counted(
