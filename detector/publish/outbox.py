@@ -7,7 +7,7 @@ broker will never take it. Whoever sends knows which tickets are on their way.
 
 import json
 from collections import OrderedDict
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Container
 from dataclasses import dataclass
 from typing import Final, Protocol, Self
 
@@ -66,6 +66,8 @@ class Outbox(Protocol):
 
     on_change: Callable[[], None]
     """Called, in the event loop, when something has changed that nobody has asked for."""
+    on_drop: Callable[[], None]
+    """Called, in the event loop, when events or gaps were dropped because too many waited."""
 
     def __len__(self) -> int:
         """How many wait, those on their way included."""
@@ -84,7 +86,7 @@ class Outbox(Protocol):
     def put(self, message: EventMessage | GapMessage, now: float) -> None:
         """Add a message; if there is no room for it the oldest has to go."""
 
-    def oldest(self, besides: Collection[int] = ()) -> Waiting | None:
+    def oldest(self, besides: Container[object] = ()) -> Waiting | None:
         """The oldest that may be sent and whose ticket is not one of `besides`."""
 
     def remove(self, ticket: int) -> None:
@@ -119,6 +121,7 @@ class MemoryOutbox:
         self._told: dict[str, None] = {}
         self._sequences: dict[str, int] = {}
         self.on_change: Callable[[], None] = lambda: None
+        self.on_drop: Callable[[], None] = lambda: None
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -146,8 +149,9 @@ class MemoryOutbox:
         ):
             self.remove(next(iter(self._waiting)))
             self._dropped += 1
+            self.on_drop()
 
-    def oldest(self, besides: Collection[int] = ()) -> Waiting | None:
+    def oldest(self, besides: Container[object] = ()) -> Waiting | None:
         # Those on their way are few, and the oldest.
         return next((w for t, w in self._waiting.items() if t not in besides), None)
 
@@ -156,7 +160,7 @@ class MemoryOutbox:
             self._bytes -= waiting.letter.size
 
     def reject(self, waiting: Waiting, topic: str, reason: str) -> None:  # noqa: ARG002
-        self._rejected += 1
+        self._rejected += waiting.ticket in self._waiting  # else it was dropped, and counted
         self.remove(waiting.ticket)
 
     def stats(self) -> dict[str, int | str]:
