@@ -306,29 +306,6 @@ async def test_event_too_large_for_the_broker_is_counted_and_the_next_goes_on(
             assert "the broker takes 2000" in error["reason"]
 
 
-async def test_event_on_which_the_broker_always_hangs_up_is_given_up(
-    broker: Broker, logs: Logs
-) -> None:
-    """Some brokers say neither what they accept nor why they close the connection."""
-
-    def hang_up_on_poison(packet: bytes, from_client: bool) -> bool | None:  # noqa: FBT001
-        return None if from_client and b"poison" in packet else True
-
-    async with (
-        broker.subscriber(EVENTS) as seen,
-        Proxy(broker.port, hang_up_on_poison) as proxy,
-        publishing(broker.settings(port=proxy.port)) as publisher,
-    ):
-        for sequence in range(1, 41):
-            publisher.event(event(sequence, name="poison" if sequence == 20 else "Dog bark"))
-        await seen.until(lambda s: 40 in sequences(s.on(EVENTS)))
-        assert await publisher.drain(5) == 0
-        assert sequences(seen.on(EVENTS)) == [*range(1, 20), *range(21, 41)]
-        assert publisher.rejected_events == 1
-        (error,) = logs.at("error")
-        assert "hung up on it 5 times" in error["reason"]
-
-
 async def test_event_whose_confirmation_is_lost_is_sent_again_with_the_same_id(
     broker: Broker,
 ) -> None:
@@ -422,6 +399,7 @@ async def test_states_after_an_outage_are_told_once_and_are_the_newest(tmp_path:
     with Broker(tmp_path) as broker:
         broker.start()
         async with publishing(broker.settings()) as publisher:
+            publisher.declare("hall", ["dog_bark"])
             async with broker.subscriber(STATUS) as seen:
                 await seen.until(lambda s: s.last(STATUS) == "online")
             broker.kill()
