@@ -24,19 +24,12 @@ from typing import Final, Self, TypeVar
 
 import structlog
 
+from detector.publish.batches import Applied, Batch, Begun, Counts, DeadLetter
 from detector.publish.database import StoreTakenError
 from detector.publish.diskthread import DiskThread
 from detector.publish.messages import EventMessage, GapMessage
-from detector.publish.outbox import Letter, Waiting
-from detector.publish.store import (
-    Applied,
-    Batch,
-    Begun,
-    Counts,
-    DeadLetter,
-    Store,
-    now,
-)
+from detector.publish.outbox import Letter, Shelf, Waiting
+from detector.publish.store import Store, now
 from detector.publish.watermark import Watermark
 
 log = structlog.get_logger()
@@ -77,7 +70,7 @@ class DurableOutbox:
         boot: str | None = None,
         first_retry_s: float = _FIRST_RETRY_S,
     ) -> None:
-        self._capacity, self._capacity_bytes = capacity, capacity_bytes
+        self._bounds = capacity, capacity_bytes
         self._folder = folder
         self._store = Store(folder, capacity, capacity_bytes, boot or boot_id(), self._note)
         self._notes: list[tuple[str, dict[str, str | int]]] = []  # written by the thread
@@ -89,8 +82,7 @@ class DurableOutbox:
         self.on_change: Callable[[], None] = lambda: None
         self.on_drop: Callable[[], None] = lambda: None
 
-        self._unsaved: OrderedDict[int, Waiting] = OrderedDict()
-        self._unsaved_bytes = 0
+        self._unsaved = Shelf(capacity, capacity_bytes)
         self._unsaved_dropped = self._unsaved_rejected = 0  # not in the file's counters
         self._ready: OrderedDict[int, Waiting] = OrderedDict()
         # The newest ticket that was ready at some time; in a damaged file they can be anything.
@@ -185,12 +177,9 @@ class DurableOutbox:
         self._last_ticket += 1
         if letter.sequence:
             self._sequences[letter.source] = letter.sequence
-        self._unsaved[self._last_ticket] = Waiting(self._last_ticket, letter, now)
-        self._unsaved_bytes += letter.size
-        while len(self._unsaved) > self._capacity or (
-            self._unsaved_bytes > self._capacity_bytes and len(self._unsaved) > 1
-        ):
-            self.remove(next(iter(self._unsaved)))
+        self._unsaved.put(Waiting(self._last_ticket, letter, now))
+        while (excess := self._unsaved.excess) is not None:
+            self.remove(excess.ticket)
             self._unsaved_dropped += 1
             self.on_drop()
         self._wake.set()
@@ -206,13 +195,12 @@ class DurableOutbox:
             self._wake.set()
             return None
         if self._failure:
-            return next((w for t, w in self._unsaved.items() if t not in besides), None)
+            return self._unsaved.oldest(besides)
         return None
 
     def remove(self, ticket: int) -> None:
         ticket = self._final(ticket)
-        if (waiting := self._unsaved.pop(ticket, None)) is not None:
-            self._unsaved_bytes -= waiting.letter.size
+        if self._unsaved.pop(ticket) is not None:
             if ticket in self._saving:
                 self._gone_meanwhile.add(ticket)
         else:
@@ -318,15 +306,11 @@ class DurableOutbox:
         self._provisional_to, self._taken_up_at = self._last_ticket, begun.watermark.ticket
         self._last_ticket = self._final(self._last_ticket)
         self._go_on_from(begun.watermark)
-        unsaved, dead = list(self._unsaved.values()), list(self._dead.values())
-        self._unsaved.clear()
-        self._dead.clear()
+        unsaved, self._unsaved = self._unsaved, Shelf(*self._bounds)
         for waiting in unsaved:
-            ticket = self._final(waiting.ticket)
-            self._unsaved[ticket] = replace(waiting, ticket=ticket)
-        for letter in dead:
-            ticket = self._final(letter.ticket)
-            self._dead[ticket] = replace(letter, ticket=ticket)
+            self._unsaved.put(replace(waiting, ticket=self._final(waiting.ticket)))
+        dead = (replace(x, ticket=self._final(x.ticket)) for x in self._dead.values())
+        self._dead = OrderedDict((letter.ticket, letter) for letter in dead)
         self._removed = {self._final(ticket) for ticket in self._removed}
         if begun.counts.waiting or begun.counts.dead:
             log.info("events are left from before", waiting=begun.counts.waiting,
@@ -356,7 +340,7 @@ class DurableOutbox:
         if not any(changed) and not (self._failure and self._begun):
             return None
         return Batch(
-            added=list(islice(self._unsaved.values(), _AT_ONCE)),
+            added=list(islice(self._unsaved, _AT_ONCE)),
             removed=list(self._removed),
             dead=list(self._dead.values()),
             told=[topic for topic, told in self._new_told.items() if told],
@@ -414,9 +398,8 @@ class DurableOutbox:
     def _make_ready(self, added: Sequence[Waiting], *, in_order: bool) -> None:
         """What is stored may be sent, unless older ones have yet to be read."""
         for waiting in added:
-            if self._unsaved.pop(waiting.ticket, None) is None:
+            if self._unsaved.pop(waiting.ticket) is None:
                 continue  # not wanted any more
-            self._unsaved_bytes -= waiting.letter.size
             if in_order and len(self._ready) < _WINDOW:
                 self._ready[waiting.ticket] = waiting
                 self._loaded_to = waiting.ticket

@@ -22,15 +22,13 @@ from detector.publish.outbox import MemoryOutbox, Outbox, Waiting
 from detector.publish.publisher import Publisher
 from detector.publish.retained import RetainedValues
 from detector.publish.sparsely import SparseLog
+from detector.publish.states import States
 from detector.publish.suspicion import Suspicion
 
 log = structlog.get_logger()
 
 _LATE_S: Final = 10.0
 _GOODBYE_S: Final = 1.0
-_PASSING: Final = 256
-"""Labels that nobody declared and that have a state at a time: a model that spells words can hear
-any word, and the broker may be away, or refuse to clear what it holds."""
 
 _TROUBLES: Final[tuple[str, ...]] = get_args(Cause)
 
@@ -71,13 +69,11 @@ class MqttPublisher(Publisher):
         self._outbox.on_drop = self._outbox_dropped
         self._retained = RetainedValues()
         self._rejected_values = 0
-        self._declared: set[str] = set()  # topics that stay, whatever is heard
-        self._passing: set[str] = set()  # states of labels that nobody declared
+        self._states = States()
         self._leaving: set[str] = set()  # topics to be cleared once their last word is confirmed
         self._levels = Levels(settings.level_interval_s)
         self._subscriptions: dict[str, Callable[[Received], object]] = {}
         self._sources: set[str] = set()
-        self._open: dict[str, set[Any]] = {}
         self._suspicion = Suspicion()
         self._link: Link | None = None
         self._work = asyncio.Event()
@@ -119,24 +115,20 @@ class MqttPublisher(Publisher):
         """
         for label in labels:
             topic = topics.state(*self._place, source, label)
-            self._declared.add(topic)
+            state = self._states.declare(topic)
             if topic not in self._retained or topic in self._leaving:
-                self._keep(topic, "ON" if topic in self._open else "OFF")
-            self._passing.discard(topic)
+                self._keep(topic, state)
 
     def event(self, message: EventMessage) -> None:
         topic = topics.state(*self._place, message.source, message.label)
-        going_on = self._open.setdefault(topic, set())
-        if message.type == "end":
-            going_on.discard(message.id)
-        else:
-            going_on.add(message.id)
-        if not going_on:
-            del self._open[topic]
-        if self._has_state(topic):
-            self._keep(topic, "ON" if going_on else "OFF")  # due once the event is sent
-            if not going_on and topic not in self._declared:
+        state = self._states.follow(topic, message)
+        if state is not None:
+            self._keep(topic, state)  # due once the event is sent
+            if state == "OFF" and self._states.passes(topic):
                 self._leaving.add(topic)
+        elif message.type != "end":
+            self._sparse.say("warning", "states", "too many words at a time: some have no state",
+                             most=States.PASSING, topic=topic)  # fmt: skip
         self._outbox.put(message, self._clock())
         self._outbox_changed()
 
@@ -158,8 +150,7 @@ class MqttPublisher(Publisher):
         has it already. To be called for everything that is to stay before
         `run()`: what an earlier life has left with the broker and nobody names is cleared then.
         """
-        self._declared.add(topic)
-        self._passing.discard(topic)
+        self._states.declare(topic)
         if payload != self._retained.value(topic):
             self._retained.pardon(topic)
         if again:
@@ -168,7 +159,7 @@ class MqttPublisher(Publisher):
 
     def release(self, topic: str) -> None:
         """Say the last word on a retained topic, and then clear it."""
-        self._declared.discard(topic)
+        self._states.cleared(topic)
         self._retained.forget(topic)
         self._tell(topic, topics.last_word(topic))
         self._leaving.add(topic)
@@ -361,8 +352,7 @@ class MqttPublisher(Publisher):
                 self._retained.due(topic)
             elif not payload and self._retained.drop_if(topic, ""):
                 self._leaving.discard(topic)
-                self._passing.discard(topic)
-                self._declared.discard(topic)
+                self._states.cleared(topic)
                 self._outbox.forget(topic)
         if not (self._suspicion.in_flight or self._retained.any_due or len(self._outbox)):
             self._suspicion.cleared()
@@ -419,21 +409,6 @@ class MqttPublisher(Publisher):
         await asyncio.wait({goodbye})
         if not goodbye.cancelled() and (error := goodbye.exception()) is not None:
             log.debug("could not say goodbye to the MQTT broker", error=str(error))
-
-    def _has_state(self, topic: str) -> bool:
-        """Whether there is a state to tell; not of ever more words that a model has spelled."""
-        if topic in self._declared or topic in self._passing:
-            return True
-        if topic not in self._open and topic not in self._retained:
-            return False  # it is over, and nobody has heard of it
-        if len(self._passing) >= _PASSING:
-            self._sparse.say(
-                "warning", "states", "too many words are heard at a time: some have no state",
-                most=_PASSING, topic=topic,
-            )  # fmt: skip
-            return False
-        self._passing.add(topic)
-        return True
 
     def _keep(self, topic: str, value: str) -> None:
         self._retained.set(topic, value)

@@ -19,7 +19,7 @@ import os
 import sqlite3
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, TypeVar
@@ -27,6 +27,7 @@ from urllib.parse import quote
 
 from detector.errors import StateError
 from detector.publish.ballast import Ballast
+from detector.publish.batches import Applied, Batch, Begun, Counts, DeadLetter, Loaded
 from detector.publish.database import (
     LOG_PAGES,
     StoreDamagedError,
@@ -68,80 +69,6 @@ _KEYS: Final = {
 }
 T = TypeVar("T")
 Row = tuple[int, str, str, str | None, int, str, float, str, int, int]
-
-
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """What the broker will never take."""
-
-    ticket: int
-    topic: str
-    reason: str
-    at: str
-    """RFC 3339, UTC."""
-    body: str
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Changes that become durable together, or not at all.
-
-    One that failed may be applied again. If it had reached the disk all the same, as can be found
-    out when the file is opened anew, then what waits is right, and so are the dead letters; only
-    `dropped`, `rejected` and `lost` are counted twice.
-    """
-
-    added: Sequence[Waiting] = ()
-    removed: Sequence[int] = ()
-    dead: Sequence[DeadLetter] = ()
-    told: Sequence[str] = ()
-    untold: Sequence[str] = ()
-    dropped: int = 0
-    """How many were never added, for want of room; below 0, how many were counted twice."""
-    rejected: int = 0
-    """How many dead letters were never added, for want of room."""
-    lost: int = 0
-    """How many the disk has lost."""
-    unstored: int = 0
-    """How many wait in memory alone, those that are added included."""
-    watermark: Watermark = field(default_factory=Watermark)
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """What is in the file."""
-
-    waiting: int = 0
-    newest: int = 0
-    """Ticket of the newest that waits; 0 if none does."""
-    dead: int = 0
-    dropped: int = 0
-    rejected: int = 0
-    lost: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Applied:
-    counts: Counts
-    dropped: Sequence[int]
-    """Tickets of those that had to go to keep the bounds."""
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    waiting: Sequence[Waiting]
-    counts: Counts
-
-
-@dataclass(frozen=True, slots=True)
-class Begun:
-    """What was found when the file was opened."""
-
-    counts: Counts
-    watermark: Watermark
-    told: Sequence[str]
-    lost: int
-    """Tickets given out of which the file knows nothing: it is older than it should be."""
 
 
 class Store:
@@ -207,7 +134,7 @@ class Store:
         self._newest = batch.watermark.ticket
         return applied
 
-    def read(self, after: int, most: int) -> "Loaded":
+    def read(self, after: int, most: int) -> Loaded:
         """The oldest that wait, of those with tickets above `after`, in order.
 
         One whose record is damaged becomes a dead letter.

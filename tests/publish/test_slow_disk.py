@@ -15,9 +15,10 @@ import pytest
 
 from detector.errors import StateError
 from detector.publish import durable
+from detector.publish.batches import Batch
 from detector.publish.durable import DurableOutbox
 from detector.publish.outbox import Letter, Waiting
-from detector.publish.store import Batch, Store
+from detector.publish.store import Store
 from detector.publish.watermark import Watermark
 from tests.publish.helpers import Logs, event
 from tests.publish.outboxes import fill, left_in, opened, stored, take_all, until
