@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import aiomqtt
-import jsonschema
 import numpy as np
 import pytest
 import soundfile as sf
@@ -356,59 +355,6 @@ def test_explain_says_when_nobody_answers(broker: Broker, tmp_path: Path) -> Non
     path.write_text("")
     done = run_detector("explain", "--config", str(path), "--at", "03:12")
     assert (done.returncode, "mqtt.commands = true" in done.stderr) == (2, True), done.stderr
-
-
-TABLE = re.compile(r"^\| `(\{prefix\}[^`]+)` \| (yes|no) \| (.+) \|$", re.MULTILINE)
-
-
-def documented() -> dict[str, tuple[bool, str]]:
-    """Of docs/mqtt.md: whether a topic is retained, and its payload, by a pattern of the topic."""
-    text = (ROOT / "docs" / "mqtt.md").read_text(encoding="utf-8")
-    return {
-        topic.replace("{prefix}", "detector").replace("{node}", "attic"): (kept == "yes", payload)
-        for topic, kept, payload in TABLE.findall(text)
-    }
-
-
-def assert_documented(message: aiomqtt.Message) -> str:
-    """The pattern of the topic that the message is documented under."""
-    assert isinstance(message.payload, bytes)
-    text = message.payload.decode()
-    topic = message.topic.value
-    [pattern] = [p for p in documented() if message.topic.matches(re.sub(r"\{\w+\}", "+", p))]
-    _, payload = documented()[pattern]
-    if payload.startswith("`"):
-        assert text in re.findall(r"`(\w+)`", payload), topic
-    elif payload == "a number":
-        assert re.fullmatch(r"-?\d+\.\d", text), topic
-    elif payload == "scores":
-        assert all(0 <= score <= 1 for score in json.loads(text).values()), topic
-    elif payload != "a command":
-        schema = json.loads((ROOT / "docs" / "events.schema.json").read_text(encoding="utf-8"))
-        only = {"$ref": f"#/$defs/{payload}", "$defs": schema["$defs"]}
-        jsonschema.validate(json.loads(text), only)
-    return pattern
-
-
-def test_everything_that_is_published_is_documented_and_retained_as_it_says(
-    broker: Broker, tmp_path: Path
-) -> None:
-    async def talk() -> list[aiomqtt.Message]:
-        more = "scores = true\nlevel_interval_s = 1\n"
-        async with service(tmp_path, broker, now_and_then(), more_mqtt=more) as daemon:
-            await daemon.until_event("end")
-            await daemon.seen._client.publish(f"{NODE}/command/unmute", "{}", qos=1)
-            await daemon.seen.until(lambda s: s.on(f"{NODE}/response") and s.on(f"{HALL}/level"))
-            async with broker.subscriber("detector/#") as late:
-                await late.until(
-                    lambda s: {assert_documented(m) for m in s.messages if m.retain} == retained
-                )
-        return daemon.seen.messages
-
-    retained = {pattern for pattern, (kept, _) in documented().items() if kept}
-    seen = asyncio.run(talk())
-    found = {assert_documented(m) for m in seen if m.topic.matches("detector/#")}
-    assert set(documented()) - found == {"detector/attic/{source}/gaps"}
 
 
 def test_the_examples_of_the_documentation_are_right(tmp_path: Path) -> None:

@@ -14,8 +14,7 @@ import contextlib
 import math
 import uuid
 from collections import OrderedDict
-from collections.abc import Callable, Collection
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Container, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -25,18 +24,12 @@ from typing import Final, Self, TypeVar
 
 import structlog
 
+from detector.publish.batches import Applied, Batch, Begun, Counts, DeadLetter
 from detector.publish.database import StoreTakenError
+from detector.publish.diskthread import DiskThread
 from detector.publish.messages import EventMessage, GapMessage
-from detector.publish.outbox import Letter, Waiting
-from detector.publish.store import (
-    Applied,
-    Batch,
-    Begun,
-    Counts,
-    DeadLetter,
-    Store,
-    now,
-)
+from detector.publish.outbox import Letter, Shelf, Waiting
+from detector.publish.store import Store, now
 from detector.publish.watermark import Watermark
 
 log = structlog.get_logger()
@@ -53,6 +46,7 @@ _SLOW_S: Final = 5.0
 _FIRST_RETRY_S: Final = 1.0
 _LONGEST_RETRY_S: Final = 30.0
 _FLUSH_S: Final = 3.0
+_CLOSE_S: Final = 0.5
 _PROVISIONAL: Final = 2**62
 """Tickets given out before it is known which are taken."""
 
@@ -62,7 +56,9 @@ class DurableOutbox:
 
     Raises:
         StateError: on entering, if another process has the folder. Nothing else keeps it from
-            beginning: whatever cannot be stored waits in memory.
+            beginning: whatever cannot be stored waits in memory. A disk that does not answer is
+            waited for as long as it takes, but on entering only for some seconds: what lies there
+            joins in when it is read, and until then sequence numbers begin anew.
     """
 
     def __init__(
@@ -74,20 +70,19 @@ class DurableOutbox:
         boot: str | None = None,
         first_retry_s: float = _FIRST_RETRY_S,
     ) -> None:
-        self._capacity, self._capacity_bytes = capacity, capacity_bytes
+        self._bounds = capacity, capacity_bytes
         self._folder = folder
         self._store = Store(folder, capacity, capacity_bytes, boot or boot_id(), self._note)
         self._notes: list[tuple[str, dict[str, str | int]]] = []  # written by the thread
-        self._thread = ThreadPoolExecutor(1, "outbox")
         self._first_retry_s = first_retry_s
         self._retry_s, self._retry_at = first_retry_s, -math.inf
         self._wake = asyncio.Event()
         self._closing = False
         self._begun = False
         self.on_change: Callable[[], None] = lambda: None
+        self.on_drop: Callable[[], None] = lambda: None
 
-        self._unsaved: OrderedDict[int, Waiting] = OrderedDict()
-        self._unsaved_bytes = 0
+        self._unsaved = Shelf(capacity, capacity_bytes)
         self._unsaved_dropped = self._unsaved_rejected = 0  # not in the file's counters
         self._ready: OrderedDict[int, Waiting] = OrderedDict()
         # The newest ticket that was ready at some time; in a damaged file they can be anything.
@@ -104,14 +99,23 @@ class DurableOutbox:
         self._sequences: dict[str, int] = {}
         self._failure: str | None = None
         self._unreadable = False
+        # What was put in before the file could be read had these tickets, and then got others.
+        self._provisional_to, self._taken_up_at = 0, 0
 
     async def __aenter__(self) -> Self:
+        self._thread = DiskThread("outbox")
+        beginning = asyncio.create_task(self._begin(), name="outbox begins")
         try:
-            await self._begin()
-        except StoreTakenError:
-            self._thread.shutdown(wait=False)
+            await asyncio.wait({beginning}, timeout=_SLOW_S)
+            if beginning.done():
+                beginning.result()
+            else:
+                self._go_on_from(Watermark(_PROVISIONAL))
+        except BaseException:
+            beginning.cancel()
+            self._thread.close()
             raise
-        self._keeping = asyncio.create_task(self._keep(), name="outbox")
+        self._keeping = asyncio.create_task(self._keep(beginning), name="outbox")
         return self
 
     async def __aexit__(
@@ -127,10 +131,11 @@ class DurableOutbox:
         self._keeping.cancel()
         await asyncio.wait({self._keeping})
         if self._unsaved:
-            _say("error", "stopped with events that could not be stored: they are lost",
+            log.error("stopped with events that could not be stored: they are lost",
                       events=len(self._unsaved), error=self._failure)  # fmt: skip
-        self._thread.submit(self._store.close)
-        self._thread.shutdown(wait=self._failure is None)
+        closed = self._thread.submit(self._store.close)
+        await asyncio.wait({closed}, timeout=_CLOSE_S if self._failure else _FLUSH_S)
+        self._thread.close()
         if not self._keeping.cancelled():
             self._keeping.result()  # an error here is one of this program
 
@@ -172,18 +177,16 @@ class DurableOutbox:
         self._last_ticket += 1
         if letter.sequence:
             self._sequences[letter.source] = letter.sequence
-        self._unsaved[self._last_ticket] = Waiting(self._last_ticket, letter, now)
-        self._unsaved_bytes += letter.size
-        while len(self._unsaved) > self._capacity or (
-            self._unsaved_bytes > self._capacity_bytes and len(self._unsaved) > 1
-        ):
-            self.remove(next(iter(self._unsaved)))
+        self._unsaved.put(Waiting(self._last_ticket, letter, now))
+        while (excess := self._unsaved.excess) is not None:
+            self.remove(excess.ticket)
             self._unsaved_dropped += 1
+            self.on_drop()
         self._wake.set()
         if self._failure:
             self.on_change()
 
-    def oldest(self, besides: Collection[int] = ()) -> Waiting | None:
+    def oldest(self, besides: Container[object] = ()) -> Waiting | None:
         # Those on their way are few, and the oldest.
         for ticket, waiting in self._ready.items():
             if ticket not in besides:
@@ -192,12 +195,12 @@ class DurableOutbox:
             self._wake.set()
             return None
         if self._failure:
-            return next((w for t, w in self._unsaved.items() if t not in besides), None)
+            return self._unsaved.oldest(besides)
         return None
 
     def remove(self, ticket: int) -> None:
-        if (waiting := self._unsaved.pop(ticket, None)) is not None:
-            self._unsaved_bytes -= waiting.letter.size
+        ticket = self._final(ticket)
+        if self._unsaved.pop(ticket) is not None:
             if ticket in self._saving:
                 self._gone_meanwhile.add(ticket)
         else:
@@ -206,13 +209,15 @@ class DurableOutbox:
         self._wake.set()
 
     def reject(self, waiting: Waiting, topic: str, reason: str) -> None:
-        self._dead[waiting.ticket] = DeadLetter(
-            waiting.ticket, topic, reason, now(), waiting.letter.body
-        )
+        ticket = self._final(waiting.ticket)
+        self._dead[ticket] = DeadLetter(ticket, topic, reason, now(), waiting.letter.body)
         while len(self._dead) > _DEAD_AT_ONCE:
+            if not self._unsaved_rejected:
+                log.error("too many dead letters that cannot be stored: the oldest are deleted",
+                          most=_DEAD_AT_ONCE)  # fmt: skip
             self._dead.popitem(last=False)
             self._unsaved_rejected += 1
-        self.remove(waiting.ticket)
+        self.remove(ticket)
 
     @property
     def told(self) -> Collection[str]:
@@ -234,9 +239,11 @@ class DurableOutbox:
 
     @property
     def _more_stored(self) -> bool:
-        return self._loaded_to < self._counts.newest
+        return self._begun and self._loaded_to < self._counts.newest
 
-    async def _keep(self) -> None:
+    async def _keep(self, beginning: "asyncio.Task[None]") -> None:
+        with self._unless_taken():
+            await beginning
         while True:
             await self._awake()
             if self._more_stored and len(self._ready) < _WINDOW // 2 and not self._unreadable:
@@ -244,14 +251,24 @@ class DurableOutbox:
             if self._retry_at > asyncio.get_running_loop().time() and not self._closing:
                 continue
             if not self._begun:
-                try:
+                with self._unless_taken():
                     await self._begin()
-                except StoreTakenError as error:  # since the disk came back
-                    self._fail(f"{error}")
             elif (batch := self._batch()) is not None:
                 await self._commit(batch)
             if self._closing and (self._failure or self._batch() is None):
                 return
+
+    @contextlib.contextmanager
+    def _unless_taken(self) -> Iterator[None]:
+        """By the time the disk answers, another process may have the folder."""
+        try:
+            yield
+        except StoreTakenError as error:
+            if self._failure != f"{error}":
+                log.error(  # noqa: TRY400 - a traceback would tell nothing
+                    "the state directory is another detector's by now", error=f"{error}"
+                )
+            self._fail(f"{error}")
 
     def _note(self, message: str, fields: dict[str, str | int]) -> None:
         self._notes.append((message, fields))
@@ -272,8 +289,8 @@ class DurableOutbox:
         except Exception as error:  # noqa: BLE001 - whatever it is, events must go on
             self._fail(f"{error}")
             # It can be read where nothing can be written.
-            self._go_on_from(Watermark.read(self._folder / "watermark"))
-            self._last_ticket = max(self._last_ticket, _PROVISIONAL)
+            watermark = await self._in_thread(Watermark.read, self._folder / "watermark")
+            self._go_on_from(replace(watermark, ticket=_PROVISIONAL))
             self.on_change()
         else:
             self._take_up(begun)
@@ -284,19 +301,22 @@ class DurableOutbox:
         self._counts = begun.counts
         self._told |= set(begun.told)
         self._lost = begun.lost
-        unsaved, self._last_ticket = list(self._unsaved.values()), 0
-        self._go_on_from(begun.watermark)
         # What came before the file could be read is newer than all that is in it. Of these, what
         # is on its way now is sent twice.
-        self._unsaved.clear()
+        self._provisional_to, self._taken_up_at = self._last_ticket, begun.watermark.ticket
+        self._last_ticket = self._final(self._last_ticket)
+        self._go_on_from(begun.watermark)
+        unsaved, self._unsaved = self._unsaved, Shelf(*self._bounds)
         for waiting in unsaved:
-            self._last_ticket += 1
-            self._unsaved[self._last_ticket] = replace(waiting, ticket=self._last_ticket)
+            self._unsaved.put(replace(waiting, ticket=self._final(waiting.ticket)))
+        dead = (replace(x, ticket=self._final(x.ticket)) for x in self._dead.values())
+        self._dead = OrderedDict((letter.ticket, letter) for letter in dead)
+        self._removed = {self._final(ticket) for ticket in self._removed}
         if begun.counts.waiting or begun.counts.dead:
-            _say("info", "events are left from before", waiting=begun.counts.waiting,
+            log.info("events are left from before", waiting=begun.counts.waiting,
                      dead_letters=begun.counts.dead)  # fmt: skip
         if begun.lost:
-            _say("error", "events were lost with the last run: they are not on the disk",
+            log.error("events were lost with the last run: they are not on the disk",
                  events=begun.lost)  # fmt: skip
         self._wake.set()
 
@@ -305,19 +325,30 @@ class DurableOutbox:
         for source, last in watermark.sequences.items():
             self._sequences[source] = max(last, self._sequences.get(source, 0))
 
+    def _final(self, ticket: int) -> int:
+        """The ticket in the file of what came before the file could be read."""
+        if _PROVISIONAL <= ticket <= self._provisional_to:
+            return ticket - _PROVISIONAL + self._taken_up_at
+        return ticket
+
     def _batch(self) -> Batch | None:
         """What has changed since the last one; after a failure at least a trial of the disk."""
-        changed = self._unsaved or self._removed or self._dead or self._new_told or self._lost
-        if not changed and not (self._failure and self._begun):
+        changed = (
+            *(self._unsaved, self._removed, self._dead, self._new_told, self._lost),
+            *(self._unsaved_dropped, self._unsaved_rejected),
+        )
+        if not any(changed) and not (self._failure and self._begun):
             return None
         return Batch(
-            added=list(islice(self._unsaved.values(), _AT_ONCE)),
+            added=list(islice(self._unsaved, _AT_ONCE)),
             removed=list(self._removed),
             dead=list(self._dead.values()),
             told=[topic for topic, told in self._new_told.items() if told],
             untold=[topic for topic, told in self._new_told.items() if not told],
             dropped=self._unsaved_dropped,
+            rejected=self._unsaved_rejected,
             lost=self._lost,
+            unstored=len(self._unsaved),
             watermark=Watermark(self._last_ticket, dict(self._sequences)),
         )
 
@@ -339,31 +370,41 @@ class DurableOutbox:
         self._counts = applied.counts
         self._removed.difference_update(batch.removed)
         self._removed |= self._gone_meanwhile
+        # Some had been delivered, refused or dropped meanwhile, and so are counted.
+        counted = self._removed & set(applied.dropped)
+        self._removed -= counted
+        self._unsaved_dropped -= batch.dropped + len(counted)
+        self._unsaved_rejected -= batch.rejected
+        self._lost -= batch.lost
         self._gone_meanwhile.clear()
-        for waiting in batch.added:
-            if self._unsaved.pop(waiting.ticket, None) is None:
+        self._make_ready(batch.added, in_order=in_order)
+        for ticket in applied.dropped:
+            self._ready.pop(ticket, None)
+        for letter in batch.dead:
+            if self._dead.pop(letter.ticket, None) is None:
+                self._unsaved_rejected -= 1  # deleted meanwhile, and counted twice
+        for topic in (*batch.told, *batch.untold):
+            if self._new_told.get(topic) is (topic in batch.told):
+                del self._new_told[topic]
+        if applied.dropped:
+            self.on_drop()
+        if self._failure:
+            log.info("events are stored again", folder=str(self._folder))
+        self._failure, self._unreadable = None, False
+        self._retry_s, self._retry_at = self._first_retry_s, -math.inf
+        if self._batch() is not None:
+            self._wake.set()
+
+    def _make_ready(self, added: Sequence[Waiting], *, in_order: bool) -> None:
+        """What is stored may be sent, unless older ones have yet to be read."""
+        for waiting in added:
+            if self._unsaved.pop(waiting.ticket) is None:
                 continue  # not wanted any more
-            self._unsaved_bytes -= waiting.letter.size
             if in_order and len(self._ready) < _WINDOW:
                 self._ready[waiting.ticket] = waiting
                 self._loaded_to = waiting.ticket
             else:
                 in_order = False
-        for ticket in applied.dropped:
-            self._ready.pop(ticket, None)
-        for letter in batch.dead:
-            self._dead.pop(letter.ticket, None)
-        for topic in (*batch.told, *batch.untold):
-            if self._new_told.get(topic) is (topic in batch.told):
-                del self._new_told[topic]
-        self._unsaved_dropped -= batch.dropped
-        self._lost -= batch.lost
-        if self._failure:
-            _say("info", "events are stored again", folder=str(self._folder))
-        self._failure, self._unreadable = None, False
-        self._retry_s, self._retry_at = self._first_retry_s, -math.inf
-        if self._batch() is not None:
-            self._wake.set()
 
     async def _load(self) -> None:
         """Have the next ones in memory, before they are wanted."""
@@ -385,7 +426,7 @@ class DurableOutbox:
         self.on_change()
 
     async def _in_thread(self, work: Callable[..., T], *arguments: object) -> T:
-        done = asyncio.get_running_loop().run_in_executor(self._thread, partial(work, *arguments))
+        done = self._thread.submit(partial(work, *arguments))
         try:
             if not (await asyncio.wait({done}, timeout=_SLOW_S))[0]:
                 self._fail(f"{self._folder}: the disk does not answer")
@@ -393,7 +434,7 @@ class DurableOutbox:
             return await done
         finally:
             for message, fields in self._notes:
-                _say("error", message, **fields)
+                log.error(message, **fields)
             self._notes.clear()
 
     def _fail(self, reason: str) -> None:
@@ -401,14 +442,8 @@ class DurableOutbox:
         self._retry_at = asyncio.get_running_loop().time() + self._retry_s
         self._retry_s = min(2 * self._retry_s, _LONGEST_RETRY_S)
         if before is None:
-            _say("error", "events cannot be stored: they wait in memory, and are lost if the "
+            log.error("events cannot be stored: they wait in memory, and are lost if the "
                  "detector is killed", error=reason)  # fmt: skip
-
-
-def _say(level: str, message: str, **fields: str | int | None) -> None:
-    """Log; that the log may lie on the same full disk must not end the outbox."""
-    with contextlib.suppress(OSError):
-        getattr(log, level)(message, **fields)
 
 
 def boot_id() -> str:

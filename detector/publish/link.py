@@ -89,7 +89,7 @@ class Link:
         self._abandoned = False
         self._log = _LastError()
         self._unconfirmed: dict[int, tuple[asyncio.Future[str | None], float]] = {}
-        self._subscribing: dict[int, asyncio.Future[str | None]] = {}
+        self._subscribing: dict[int, tuple[asyncio.Future[str | None], float]] = {}
         self._in_flight = _IN_FLIGHT
         self._largest_packet: int | None = None
         self._paho: paho.Client
@@ -164,11 +164,15 @@ class Link:
         return len(self._unconfirmed) < self._in_flight and not self._lost.done()
 
     @property
+    def quiet(self) -> bool:
+        """Whether the broker has answered all that was sent, subscriptions too."""
+        return not self._unconfirmed and not self._subscribing
+
+    @property
     def deadline(self) -> float | None:
-        """When, on the loop's clock, the oldest message must have been confirmed."""
-        if not self._unconfirmed:
-            return None
-        return next(iter(self._unconfirmed.values()))[1]
+        """When, on the loop's clock, the oldest of what was sent must have been confirmed."""
+        waiting = (self._unconfirmed, self._subscribing)
+        return min((next(iter(sent.values()))[1] for sent in waiting if sent), default=None)
 
     def publish(
         self,
@@ -199,10 +203,7 @@ class Link:
         except ValueError as error:  # a wildcard in the topic, or no topic
             confirmation.set_result(str(error))
             return confirmation
-        self._unconfirmed[sent.mid] = (
-            confirmation,
-            self._loop.time() + self._settings.timeout_s,
-        )
+        self._unconfirmed[sent.mid] = confirmation, self._loop.time() + self._settings.timeout_s
         return confirmation
 
     def publish_unconfirmed(self, topic: str, payload: str) -> bool:
@@ -223,7 +224,7 @@ class Link:
             confirmation.set_result(str(error))
             return confirmation
         if mid is not None:  # else the connection is lost
-            self._subscribing[mid] = confirmation
+            self._subscribing[mid] = confirmation, self._loop.time() + self._settings.timeout_s
         return confirmation
 
     async def _enter(self, client: aiomqtt.Client) -> None:
@@ -289,6 +290,10 @@ class Link:
         under.on_socket_register_write = self._on_socket_register_write
         # Set by aiomqtt, past paho's callbacks, when it cannot make sense of what it reads.
         client._disconnected.add_done_callback(self._on_broken)  # noqa: SLF001
+        # Looked at, lest asyncio complains: aiomqtt may have been cancelled before it waits for it.
+        client._connected.add_done_callback(  # noqa: SLF001
+            lambda connected: connected.cancelled() or connected.exception()
+        )
 
     def _on_connect(
         self,
@@ -313,7 +318,7 @@ class Link:
     def _on_subscribe(
         self, _c: object, _u: object, mid: int, reasons: list[ReasonCode], _p: object
     ) -> None:
-        confirmation = self._subscribing.pop(mid, None)
+        confirmation, _ = self._subscribing.pop(mid, (None, 0.0))
         if confirmation is not None and not confirmation.done():
             refusals = [str(reason) for reason in reasons if reason.is_failure]
             confirmation.set_result(refusals[0] if refusals else None)

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -14,6 +13,7 @@ from paho.mqtt.client import topic_matches_sub
 
 from detector.config import MqttSettings
 from detector.publish import topics
+from detector.publish.backoff import Backoff
 from detector.publish.failure import Cause, LinkError
 from detector.publish.level import Levels
 from detector.publish.link import Link, Received
@@ -22,33 +22,15 @@ from detector.publish.outbox import MemoryOutbox, Outbox, Waiting
 from detector.publish.publisher import Publisher
 from detector.publish.retained import RetainedValues
 from detector.publish.sparsely import SparseLog
+from detector.publish.states import States
+from detector.publish.suspicion import Suspicion
 
 log = structlog.get_logger()
 
 _LATE_S: Final = 10.0
 _GOODBYE_S: Final = 1.0
-_CAUTIOUS_AFTER: Final = 2
-"""So many connections lost over the same message, and it is sent alone."""
-_POISON_AFTER: Final = 5
-"""So many, and it is the message that the broker cannot stand."""
 
 _TROUBLES: Final[tuple[str, ...]] = get_args(Cause)
-
-
-class Backoff:
-    """Pauses between attempts: doubled each time up to the longest, less up to half by chance."""
-
-    def __init__(self, first_s: float, longest_s: float) -> None:
-        self._first_s, self._longest_s = first_s, longest_s
-        self._next_s = first_s
-
-    def next_s(self) -> float:
-        pause = self._next_s
-        self._next_s = min(2 * pause, self._longest_s)
-        return pause * random.uniform(0.5, 1.0)  # noqa: S311 - no secret hangs on it
-
-    def reset(self) -> None:
-        self._next_s = self._first_s
 
 
 def boottime() -> float:
@@ -84,18 +66,18 @@ class MqttPublisher(Publisher):
             MemoryOutbox(settings.queue_events, settings.queue_bytes) if outbox is None else outbox
         )
         self._outbox.on_change = self._outbox_changed
-        self._said_dropped = self._outbox.dropped
+        self._outbox.on_drop = self._outbox_dropped
         self._retained = RetainedValues()
-        self._leaving: set[str] = set()
+        self._rejected_values = 0
+        self._states = States()
+        self._leaving: set[str] = set()  # topics to be cleared once their last word is confirmed
         self._levels = Levels(settings.level_interval_s)
         self._subscriptions: dict[str, Callable[[Received], object]] = {}
         self._sources: set[str] = set()
-        self._open: dict[str, set[Any]] = {}
-        self._in_flight: set[int] = set()  # tickets sent over this connection
+        self._suspicion = Suspicion()
         self._link: Link | None = None
         self._work = asyncio.Event()
         self._empty = asyncio.Event()
-        self._suspect, self._losses = 0, 0
         self._keep(topics.node_status(*self._place), "online")  # told first
         self._outbox_changed()
 
@@ -120,7 +102,11 @@ class MqttPublisher(Publisher):
 
     def counts(self) -> dict[str, int | str]:
         """What waits and what was lost."""
-        return {"queued_events": len(self._outbox), **self._outbox.stats()}
+        return {
+            "queued_events": len(self._outbox),
+            **self._outbox.stats(),
+            "rejected_values": self._rejected_values,
+        }
 
     def declare(self, source: str, labels: Sequence[str]) -> None:
         """Name the labels a source may report: the state of each begins as OFF.
@@ -129,17 +115,20 @@ class MqttPublisher(Publisher):
         """
         for label in labels:
             topic = topics.state(*self._place, source, label)
-            if topic not in self._retained:
-                self._keep(topic, "OFF")
+            state = self._states.declare(topic)
+            if topic not in self._retained or topic in self._leaving:
+                self._keep(topic, state)
 
     def event(self, message: EventMessage) -> None:
         topic = topics.state(*self._place, message.source, message.label)
-        going_on = self._open.setdefault(topic, set())
-        if message.type == "end":
-            going_on.discard(message.id)
-        else:
-            going_on.add(message.id)
-        self._keep(topic, "ON" if going_on else "OFF")  # due once the event is sent
+        state = self._states.follow(topic, message)
+        if state is not None:
+            self._keep(topic, state)  # due once the event is sent
+            if state == "OFF" and self._states.passes(topic):
+                self._leaving.add(topic)
+        elif message.type != "end":
+            self._sparse.say("warning", "states", "too many words at a time: some have no state",
+                             most=States.PASSING, topic=topic)  # fmt: skip
         self._outbox.put(message, self._clock())
         self._outbox_changed()
 
@@ -161,12 +150,16 @@ class MqttPublisher(Publisher):
         has it already. To be called for everything that is to stay before
         `run()`: what an earlier life has left with the broker and nobody names is cleared then.
         """
+        self._states.declare(topic)
+        if payload != self._retained.value(topic):
+            self._retained.pardon(topic)
         if again:
             self._retained.forget(topic)
         self._tell(topic, payload)
 
     def release(self, topic: str) -> None:
         """Say the last word on a retained topic, and then clear it."""
+        self._states.cleared(topic)
         self._retained.forget(topic)
         self._tell(topic, topics.last_word(topic))
         self._leaving.add(topic)
@@ -242,7 +235,7 @@ class MqttPublisher(Publisher):
             self._sparse.say("info", "connected", "connected to the MQTT broker",
                              host=host, port=port, queued=len(self._outbox))  # fmt: skip
             self._retained.all_due()
-            self._in_flight.clear()
+            self._suspicion.connected()
             link.lost.add_done_callback(lambda _: self._work.set())
             for topic in self._subscriptions:
                 self._subscribe(link, topic)
@@ -250,7 +243,7 @@ class MqttPublisher(Publisher):
                 await self._serve(link)
             except LinkError:
                 if link.lost.done():
-                    self._suspect_oldest()
+                    self._suspect()
                 raise
             except asyncio.CancelledError:
                 await self._say_goodbye(link)
@@ -259,6 +252,7 @@ class MqttPublisher(Publisher):
                 self._link = None
                 if self._clock() - began >= self._good_after_s:
                     self._backoff.reset()
+                    self._retained.pardon()
                     self._sparse.forget("connected", *_TROUBLES)
 
     async def _serve(self, link: Link, *, goodbye: bool = False) -> None:
@@ -278,17 +272,24 @@ class MqttPublisher(Publisher):
                 raise link.silent() from None
 
     def _send_next(self, link: Link, *, events: bool) -> bool:
-        if (value := self._retained.take()) is not None:
-            topic, payload = value
-            link.publish(topic, payload, retain=True).add_done_callback(
-                partial(self._retained_confirmed, topic, payload)
-            )
-            return True
-        if not events or (link.unconfirmed and self._losses >= _CAUTIOUS_AFTER):
+        if self._suspicion.cautious and not link.quiet:
             return False
-        if (waiting := self._outbox.oldest(besides=self._in_flight)) is None:
+        return self._send_value(link) or (events and self._send_event(link))
+
+    def _send_value(self, link: Link) -> bool:
+        if (value := self._retained.take()) is None:
             return False
-        self._in_flight.add(waiting.ticket)
+        topic, payload = value
+        self._suspicion.sent(topic)
+        link.publish(topic, payload, retain=True).add_done_callback(
+            partial(self._retained_confirmed, topic, payload)
+        )
+        return True
+
+    def _send_event(self, link: Link) -> bool:
+        if (waiting := self._outbox.oldest(besides=self._suspicion.in_flight)) is None:
+            return False
+        self._suspicion.sent(waiting.ticket)
         topic = self._topic(waiting)
         link.publish(topic, self._payload(waiting)).add_done_callback(
             partial(self._confirmed, topic, waiting)
@@ -309,6 +310,7 @@ class MqttPublisher(Publisher):
             )  # fmt: skip
         else:
             self._sparse.forget(f"not subscribed {topic}")
+        self._work.set()
 
     def _receive(self, message: Received) -> None:
         for topic, received in self._subscriptions.items():
@@ -327,7 +329,7 @@ class MqttPublisher(Publisher):
     def _confirmed(
         self, topic: str, waiting: Waiting, confirmation: asyncio.Future[str | None]
     ) -> None:
-        self._in_flight.discard(waiting.ticket)
+        self._suspicion.settled(waiting.ticket)
         if (refusal := confirmation.result()) is not None:
             self._reject(waiting, topic, refusal)
         else:
@@ -338,20 +340,30 @@ class MqttPublisher(Publisher):
     def _retained_confirmed(
         self, topic: str, payload: str, confirmation: asyncio.Future[str | None]
     ) -> None:
-        if (refusal := confirmation.result()) is not None:
-            self._sparse.say(
-                "error", f"refused {topic}", "the MQTT broker refuses a retained value",
-                topic=topic, reason=refusal,
-            )  # fmt: skip
+        refusal = confirmation.result()
+        self._suspicion.settled(topic, refused=refusal is not None)
+        if refusal is not None:
+            self._reject_value("refused", topic, refusal)
+            self._retained.forget(topic)  # if it is set again, it is tried again
         else:
-            self._sparse.forget(f"refused {topic}")
-            if topic in self._leaving and payload:
+            self._sparse.forget(f"refused {topic}", f"given up {topic}")
+            if topic in self._leaving and payload and self._retained.value(topic) == payload:
                 self._retained.set(topic, "")
                 self._retained.due(topic)
             elif not payload and self._retained.drop_if(topic, ""):
                 self._leaving.discard(topic)
+                self._states.cleared(topic)
                 self._outbox.forget(topic)
+        if not (self._suspicion.in_flight or self._retained.any_due or len(self._outbox)):
+            self._suspicion.cleared()
         self._work.set()
+
+    def _reject_value(self, what: str, topic: str, reason: str) -> None:
+        self._rejected_values += 1
+        self._sparse.say(
+            "error", f"{what} {topic}", "the MQTT broker refuses a retained value",
+            topic=topic, reason=reason, rejected_values=self._rejected_values,
+        )  # fmt: skip
 
     def _reject(self, waiting: Waiting, topic: str, refusal: str) -> None:
         self._outbox.reject(waiting, topic, refusal)
@@ -360,17 +372,18 @@ class MqttPublisher(Publisher):
             topic=topic, reason=refusal, rejected_events=self._outbox.rejected,
         )  # fmt: skip
 
-    def _suspect_oldest(self) -> None:
+    def _suspect(self) -> None:
         """A message on which the broker hangs up, time and again, must not block the others."""
-        oldest = self._outbox.oldest()
-        if oldest is None or oldest.ticket not in self._in_flight:
-            return
-        self._losses = self._losses + 1 if oldest.ticket == self._suspect else 1
-        self._suspect = oldest.ticket
-        if self._losses >= _POISON_AFTER:
-            why = f"the broker hung up on it {self._losses} times"
-            self._reject(oldest, self._topic(oldest), why)
-            self._settled()
+        poison = self._suspicion.lost()
+        why = f"the broker hung up on it {self._suspicion.POISON_AFTER} times"
+        if isinstance(poison, str):
+            self._retained.give_up(poison)
+            self._reject_value("given up", poison, f"{why}: it is not sent for now")
+        elif poison is not None:
+            oldest = self._outbox.oldest()
+            if oldest is not None and oldest.ticket == poison:
+                self._reject(oldest, self._topic(oldest), why)
+                self._settled()
 
     def _part_with_what_is_gone(self) -> None:
         """Take back what an earlier life has left with the broker and this one does not have.
@@ -410,8 +423,8 @@ class MqttPublisher(Publisher):
     def _settled(self) -> None:
         """A message does not wait any more, for better or worse."""
         oldest = self._outbox.oldest()
-        if oldest is None or oldest.ticket != self._suspect:  # it may have been dropped, too
-            self._suspect, self._losses = 0, 0
+        if oldest is None or not self._suspicion.suspects(oldest.ticket):  # or it was dropped
+            self._suspicion.cleared()
         self._outbox_changed()
 
     def _outbox_changed(self) -> None:
@@ -419,16 +432,14 @@ class MqttPublisher(Publisher):
             self._empty.clear()
         else:
             self._empty.set()
-        if self._outbox.dropped > self._said_dropped:
-            self._said_dropped = self._outbox.dropped
-            for topic in self._open:  # lest a state waits for an event that does not come
-                self._retained.due(topic)
-            self._sparse.say(
-                "warning", "full",
-                "too many events wait for the MQTT broker; the oldest is dropped",
-                queue_events=self._settings.queue_events, dropped_events=self._outbox.dropped,
-            )  # fmt: skip
+            self._retained.rest_due()  # lest a state waits for an event that does not come
         self._work.set()
+
+    def _outbox_dropped(self) -> None:
+        self._sparse.say(
+            "warning", "full", "too many events wait for the MQTT broker; the oldest is dropped",
+            queue_events=self._settings.queue_events, dropped_events=self._outbox.dropped,
+        )  # fmt: skip
 
     def _topic(self, waiting: Waiting) -> str:
         letter, prefix = waiting.letter, self._settings.prefix

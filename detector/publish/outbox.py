@@ -7,7 +7,7 @@ broker will never take it. Whoever sends knows which tickets are on their way.
 
 import json
 from collections import OrderedDict
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Container, Iterator
 from dataclasses import dataclass
 from typing import Final, Protocol, Self
 
@@ -66,6 +66,8 @@ class Outbox(Protocol):
 
     on_change: Callable[[], None]
     """Called, in the event loop, when something has changed that nobody has asked for."""
+    on_drop: Callable[[], None]
+    """Called, in the event loop, when events or gaps were dropped because too many waited."""
 
     def __len__(self) -> int:
         """How many wait, those on their way included."""
@@ -84,7 +86,7 @@ class Outbox(Protocol):
     def put(self, message: EventMessage | GapMessage, now: float) -> None:
         """Add a message; if there is no room for it the oldest has to go."""
 
-    def oldest(self, besides: Collection[int] = ()) -> Waiting | None:
+    def oldest(self, besides: Container[object] = ()) -> Waiting | None:
         """The oldest that may be sent and whose ticket is not one of `besides`."""
 
     def remove(self, ticket: int) -> None:
@@ -107,18 +109,57 @@ class Outbox(Protocol):
         """The broker holds nothing there any more."""
 
 
+class Shelf:
+    """Holds letters in memory, oldest first, bounded in number and in bytes."""
+
+    def __init__(self, capacity: int, capacity_bytes: int) -> None:
+        self._capacity, self._capacity_bytes = capacity, capacity_bytes
+        self._waiting: OrderedDict[int, Waiting] = OrderedDict()
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def __contains__(self, ticket: int) -> bool:
+        return ticket in self._waiting
+
+    def __iter__(self) -> Iterator[Waiting]:
+        return iter(self._waiting.values())
+
+    @property
+    def excess(self) -> Waiting | None:
+        """The oldest, if it has to go to keep the bounds. The only one may be of any size."""
+        if len(self._waiting) > self._capacity or (
+            self._bytes > self._capacity_bytes and len(self._waiting) > 1
+        ):
+            return next(iter(self))
+        return None
+
+    def put(self, waiting: Waiting) -> None:
+        self._waiting[waiting.ticket] = waiting
+        self._bytes += waiting.letter.size
+
+    def pop(self, ticket: int) -> Waiting | None:
+        if (waiting := self._waiting.pop(ticket, None)) is not None:
+            self._bytes -= waiting.letter.size
+        return waiting
+
+    def oldest(self, besides: Container[object]) -> Waiting | None:
+        # Those on their way are few, and the oldest.
+        return next((w for t, w in self._waiting.items() if t not in besides), None)
+
+
 class MemoryOutbox:
     """Holds what a process can: all is lost with it. Bounded in number and in bytes."""
 
     def __init__(self, capacity: int, capacity_bytes: int = 2**63) -> None:
-        self._capacity, self._capacity_bytes = capacity, capacity_bytes
-        self._waiting: OrderedDict[int, Waiting] = OrderedDict()
-        self._bytes = 0
+        self._waiting = Shelf(capacity, capacity_bytes)
         self._last_ticket = 0
         self._dropped = self._rejected = 0
         self._told: dict[str, None] = {}
         self._sequences: dict[str, int] = {}
         self.on_change: Callable[[], None] = lambda: None
+        self.on_drop: Callable[[], None] = lambda: None
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -139,24 +180,20 @@ class MemoryOutbox:
         letter = Letter.of(message)
         if letter.sequence:
             self._sequences[letter.source] = letter.sequence
-        self._waiting[self._last_ticket] = Waiting(self._last_ticket, letter, now)
-        self._bytes += letter.size
-        while len(self._waiting) > self._capacity or (
-            self._bytes > self._capacity_bytes and len(self._waiting) > 1
-        ):
-            self.remove(next(iter(self._waiting)))
+        self._waiting.put(Waiting(self._last_ticket, letter, now))
+        while (excess := self._waiting.excess) is not None:
+            self._waiting.pop(excess.ticket)
             self._dropped += 1
+            self.on_drop()
 
-    def oldest(self, besides: Collection[int] = ()) -> Waiting | None:
-        # Those on their way are few, and the oldest.
-        return next((w for t, w in self._waiting.items() if t not in besides), None)
+    def oldest(self, besides: Container[object] = ()) -> Waiting | None:
+        return self._waiting.oldest(besides)
 
     def remove(self, ticket: int) -> None:
-        if (waiting := self._waiting.pop(ticket, None)) is not None:
-            self._bytes -= waiting.letter.size
+        self._waiting.pop(ticket)
 
     def reject(self, waiting: Waiting, topic: str, reason: str) -> None:  # noqa: ARG002
-        self._rejected += 1
+        self._rejected += waiting.ticket in self._waiting  # else it was dropped, and counted
         self.remove(waiting.ticket)
 
     def stats(self) -> dict[str, int | str]:

@@ -7,19 +7,38 @@ class RetainedValues:
     def __init__(self) -> None:
         self._values: dict[str, str] = {}
         self._told: dict[str, str] = {}
+        self._later: dict[str, None] = {}
         self._due: dict[str, None] = {}
+        self._given_up: set[str] = set()
 
     def __contains__(self, topic: str) -> bool:
         return topic in self._values
 
+    @property
+    def any_due(self) -> bool:
+        return bool(self._due)
+
+    def value(self, topic: str) -> str | None:
+        """The newest value; None if there is none."""
+        return self._values.get(topic)
+
     def set(self, topic: str, value: str) -> None:
         """Note a new value. It goes out when it is due, or with all others at a reconnection."""
         self._values[topic] = value
+        self._later[topic] = None
 
     def due(self, topic: str) -> None:
-        """Let the value go out now, unless the broker has it already."""
-        if topic in self._values and self._told.get(topic) != self._values[topic]:
+        """Let the value go out now, unless the broker has it already or cannot stand it."""
+        self._later.pop(topic, None)
+        if topic in self._given_up or topic not in self._values:
+            return
+        if self._told.get(topic) != self._values[topic]:
             self._due[topic] = None
+
+    def rest_due(self) -> None:
+        """Let all that was set go out now."""
+        for topic in list(self._later):
+            self.due(topic)
 
     def forget(self, topic: str) -> None:
         """The broker may have it, but is to be told again when it is due."""
@@ -28,7 +47,8 @@ class RetainedValues:
     def all_due(self) -> None:
         """A new connection: nothing is known of what the broker holds, so it is told all."""
         self._told.clear()
-        self._due = dict.fromkeys(self._values)
+        self._later.clear()
+        self._due = {topic: None for topic in self._values if topic not in self._given_up}
 
     def take(self) -> tuple[str, str] | None:
         """The next topic and value to send, in the order in which they became due."""
@@ -45,5 +65,15 @@ class RetainedValues:
             return False
         del self._values[topic]
         self._told.pop(topic, None)
+        self._later.pop(topic, None)
         self._due.pop(topic, None)
         return True
+
+    def give_up(self, topic: str) -> None:
+        """Keep what the topic should hold to ourselves, until it is pardoned."""
+        self._given_up.add(topic)
+        self._due.pop(topic, None)
+
+    def pardon(self, *topics: str) -> None:
+        """Let these topics, else all, be sent again when they are due."""
+        self._given_up.difference_update(topics or tuple(self._given_up))

@@ -11,11 +11,12 @@ log = structlog.get_logger()
 class SparseLog:
     """Says a thing once, then at debug level, with a reminder now and then.
 
-    Two things are the same if their `cause` is; there are only as many causes as code and topics
-    make, so what is kept here is bounded.
+    Two things are the same if their `cause` is. Of the causes, which may be as many as there are
+    topics, only the last thousand are known.
     """
 
     REMINDER_S: Final = 600.0
+    _MOST: Final = 1000
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -29,7 +30,10 @@ class SparseLog:
             self._said[cause] = said_at, unsaid + 1
             log.debug(message, **fields)
             return
+        self._said.pop(cause, None)
         self._said[cause] = now, 0
+        if len(self._said) > self._MOST:
+            del self._said[next(iter(self._said))]
         if unsaid:
             fields["times_since_last_said"] = unsaid + 1
         getattr(log, level)(message, **fields)

@@ -19,7 +19,7 @@ import os
 import sqlite3
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, TypeVar
@@ -27,10 +27,12 @@ from urllib.parse import quote
 
 from detector.errors import StateError
 from detector.publish.ballast import Ballast
+from detector.publish.batches import Applied, Batch, Begun, Counts, DeadLetter, Loaded
 from detector.publish.database import (
     LOG_PAGES,
     StoreDamagedError,
     StoreFullError,
+    StoreTakenError,
     connect,
     errors,
     salvage,
@@ -69,71 +71,6 @@ T = TypeVar("T")
 Row = tuple[int, str, str, str | None, int, str, float, str, int, int]
 
 
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """What the broker will never take."""
-
-    ticket: int
-    topic: str
-    reason: str
-    at: str
-    """RFC 3339, UTC."""
-    body: str
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Changes that become durable together, or not at all. To apply one twice does no harm."""
-
-    added: Sequence[Waiting] = ()
-    removed: Sequence[int] = ()
-    dead: Sequence[DeadLetter] = ()
-    told: Sequence[str] = ()
-    untold: Sequence[str] = ()
-    dropped: int = 0
-    """How many were never added, for want of room."""
-    lost: int = 0
-    """How many the disk has lost."""
-    watermark: Watermark = field(default_factory=Watermark)
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """What is in the file."""
-
-    waiting: int = 0
-    newest: int = 0
-    """Ticket of the newest that waits; 0 if none does."""
-    dead: int = 0
-    dropped: int = 0
-    rejected: int = 0
-    lost: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Applied:
-    counts: Counts
-    dropped: Sequence[int]
-    """Tickets of those that had to go to keep the bounds."""
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    waiting: Sequence[Waiting]
-    counts: Counts
-
-
-@dataclass(frozen=True, slots=True)
-class Begun:
-    """What was found when the file was opened."""
-
-    counts: Counts
-    watermark: Watermark
-    told: Sequence[str]
-    lost: int
-    """Tickets given out of which the file knows nothing: it is older than it should be."""
-
-
 class Store:
     """The file `outbox.sqlite3` in `folder`, with a ballast and a watermark beside it.
 
@@ -160,6 +97,8 @@ class Store:
         self._db: sqlite3.Connection | None = None
         self._log_pages = LOG_PAGES
         self._waiting = self._bytes = 0
+        self._newest = 0  # ticket of which the file knows
+        self._said_dead = False
 
     def begin(self) -> Begun:
         """Open the file, or make it."""
@@ -167,6 +106,7 @@ class Store:
 
         def work(db: sqlite3.Connection) -> Begun:
             known: int = dict(db.execute("SELECT name, value FROM counters")).get("ticket", 0)
+            self._newest = known
             sequences: dict[str, int] = dict(db.execute("SELECT source, last FROM sequences"))
             for source, last in watermark.sequences.items():
                 sequences[source] = max(last, sequences.get(source, 0))
@@ -182,11 +122,19 @@ class Store:
     def apply(self, batch: Batch) -> Applied:
         """Make a batch durable."""
         try:
-            return self._retrying(lambda db: self._apply(db, batch))
-        finally:
-            batch.watermark.write(self._watermark)
+            applied = self._retrying(lambda db: self._apply(db, batch))
+        except StoreTakenError:
+            raise  # what lies in the folder is the other's
+        except StateError:
+            # Were the process killed now, only what waits would be missing: all else was sent.
+            gone = self._newest + batch.lost + batch.unstored
+            replace(batch.watermark, ticket=gone).write(self._watermark)
+            raise
+        batch.watermark.write(self._watermark)
+        self._newest = batch.watermark.ticket
+        return applied
 
-    def read(self, after: int, most: int) -> "Loaded":
+    def read(self, after: int, most: int) -> Loaded:
         """The oldest that wait, of those with tickets above `after`, in order.
 
         One whose record is damaged becomes a dead letter.
@@ -242,11 +190,12 @@ class Store:
             db.executemany("INSERT OR IGNORE INTO told VALUES (?)", [(t,) for t in batch.told])
             db.executemany("DELETE FROM told WHERE topic = ?", [(t,) for t in batch.untold])
             _count(db, "dropped", len(dropped) + batch.dropped)
-            _count(db, "rejected", new_dead)
+            _count(db, "rejected", new_dead + batch.rejected)
             _count(db, "lost", batch.lost)
             _count(db, "ticket", 0, at_least=batch.watermark.ticket)
+            counts = replace(self._counts(db), waiting=waiting)
         self._waiting, self._bytes = waiting, size
-        return Applied(self._counts(db), dropped)
+        return Applied(counts, dropped)
 
     def _read(self, db: sqlite3.Connection, after: int, most: int) -> list[Waiting]:
         sound: list[Waiting] = []
@@ -274,13 +223,16 @@ class Store:
             row = (letter.ticket, letter.topic, letter.reason, letter.at, letter.body, size)
             new += db.execute("INSERT OR IGNORE INTO dead VALUES (?,?,?,?,?,?)", row).rowcount
         if new:
-            db.execute(
+            gone = db.execute(
                 "DELETE FROM dead WHERE ticket IN (SELECT ticket FROM (SELECT ticket, "
                 "row_number() OVER newest AS place, sum(size) OVER newest AS total FROM dead "
                 "WINDOW newest AS (ORDER BY ticket DESC)) WHERE place > ? OR "
                 "(total > ? AND place > 1))",
                 (_DEAD_ROWS, _DEAD_BYTES),
-            )
+            ).rowcount
+            if gone and not self._said_dead:
+                self._said_dead = True
+                self._say("too many dead letters: the oldest are deleted", {"most": _DEAD_ROWS})
         return new
 
     def _counts(self, db: sqlite3.Connection) -> Counts:

@@ -22,7 +22,7 @@ class Watermark:
     """How far an outbox had come."""
 
     ticket: int = 0
-    """The newest ticket ever given out."""
+    """The newest ticket given out, not counting those that the disk never took nor needs to."""
     sequences: Mapping[str, int] = field(default_factory=dict)
     """The last sequence number of each source."""
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import re
 import uuid
 from collections.abc import AsyncIterator, Callable, MutableMapping
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from detector.publish.durable import DurableOutbox
 from detector.publish.messages import EventMessage, GapMessage, ScoreSummary, segment_id
 from detector.publish.mqtt import MqttPublisher
 from detector.records import EventType
+from tests.broker import Broker
 
 NODE = "attic"
 EVENTS = "detector/attic/hall/events/+"
@@ -83,6 +85,33 @@ def gap() -> GapMessage:
 def sequences(payloads: list[str]) -> list[int]:
     """Sequence numbers in order of first arrival: QoS 1 may repeat a message."""
     return list(dict.fromkeys(json.loads(payload)["sequence"] for payload in payloads))
+
+
+async def publish_through_a_kill(broker: Broker, publisher: MqttPublisher, sent: int) -> int:
+    """Publish 150 events after the first `sent`, and kill the broker in the middle of it.
+
+    Each has a label of its own, by its number: see `received`. Returns the last number.
+    """
+    async with broker.subscriber(EVENTS) as seen:
+        for number in range(sent + 1, sent + 101):
+            publisher.event(event(number, label=f"label_{number}"))
+        await seen.until(lambda s: s.on(EVENTS))
+        broker.kill()
+        await asyncio.wait_for(seen.gone.wait(), 5)
+    for number in range(sent + 101, sent + 151):
+        publisher.event(event(number, label=f"label_{number}"))
+    return sent + 150
+
+
+def received(broker: Broker) -> list[int]:
+    """The numbers of the labels of the events that came, in order of first arrival.
+
+    The broker logs what it receives: nobody could be subscribed at each of its beginnings. Its log
+    is complete once it was killed.
+    """
+    broker.kill()
+    found = re.findall(r"events/label_(\d+)'", "\n".join(broker.log))
+    return list(dict.fromkeys(int(number) for number in found))
 
 
 @contextlib.asynccontextmanager

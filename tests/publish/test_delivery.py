@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import json
 import random
-import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,10 +23,12 @@ from tests.publish.helpers import (
     delivering,
     event,
     gap,
+    publish_through_a_kill,
     publishing,
+    received,
     sequences,
 )
-from tests.publish.test_durable import dead_letters
+from tests.publish.outboxes import dead_letters
 
 pytestmark = pytest.mark.broker
 
@@ -64,29 +65,17 @@ async def test_events_of_a_life_without_a_broker_are_delivered_in_the_next(
 
 
 async def test_row_1_broker_killed_and_restarted_and_the_daemon_too(tmp_path: Path) -> None:
-    """The broker logs what it receives: nobody could be subscribed at each of its beginnings."""
     with Broker(tmp_path) as broker:
         sent = 0
         for _ in range(3):
             broker.start()
             async with delivering(broker.settings(), tmp_path / "state") as publisher:
-                async with broker.subscriber(EVENTS) as seen:
-                    for _ in range(100):
-                        sent += 1
-                        publisher.event(event(sent, label=f"label_{sent}"))
-                    await seen.until(lambda s: s.on(EVENTS))
-                    broker.kill()  # in the middle of it
-                    await asyncio.wait_for(seen.gone.wait(), 5)
-                for _ in range(50):
-                    sent += 1
-                    publisher.event(event(sent, label=f"label_{sent}"))
+                sent = await publish_through_a_kill(broker, publisher, sent)
         broker.start()
         async with delivering(broker.settings(), tmp_path / "state") as publisher:
             assert await publisher.drain(20) == 0
             assert (publisher.dropped_events, publisher.rejected_events) == (0, 0)
-        broker.kill()  # and so its log is complete
-        received = [int(n) for n in re.findall(r"events/label_(\d+)'", "\n".join(broker.log))]
-    assert list(dict.fromkeys(received)) == list(range(1, sent + 1))
+        assert received(broker) == list(range(1, sent + 1))
 
 
 async def test_row_3_hanging_broker_and_a_stop_meanwhile_lose_nothing(
@@ -352,9 +341,7 @@ async def test_events_go_through_websockets_too(tmp_path: Path) -> None:
             broker.restart()
             publisher.event(event(101, label="label_101"))
             assert await publisher.drain(10) == 0
-        broker.kill()
-    received = [int(n) for n in re.findall(r"events/label_(\d+)'", "\n".join(broker.log))]
-    assert list(dict.fromkeys(received)) == list(range(1, 102))
+        assert received(broker) == list(range(1, 102))
 
 
 # -- speed -------------------------------------------------------------------------------------

@@ -1,11 +1,8 @@
 """The publisher against a real broker that does all that brokers do."""
 
 import asyncio
-import contextlib
 import json
-import re
 import socket
-import sys
 import threading
 import time
 from pathlib import Path
@@ -22,49 +19,13 @@ from tests.publish.helpers import (
     Logs,
     event,
     gap,
+    publish_through_a_kill,
     publishing,
+    received,
     sequences,
 )
 
 pytestmark = pytest.mark.broker
-
-
-async def test_node_is_online_retained_while_it_runs_and_offline_after_a_stop(
-    broker: Broker,
-) -> None:
-    async with broker.subscriber() as seen:
-        async with publishing(broker.settings()) as publisher:
-            publisher.source_status("hall", "listening")
-            await seen.until(lambda s: s.last("detector/attic/hall/status") == "listening")
-            async with broker.subscriber() as late:
-                await late.until(lambda s: s.last(STATUS) == "online")
-                assert all(m.retain for m in late.messages)
-        await seen.until(lambda s: s.last(STATUS) == "offline")
-        assert seen.last("detector/attic/hall/status") == "offline"
-    async with broker.subscriber() as after:
-        await after.until(lambda s: s.last(STATUS) == "offline")
-
-
-async def test_killed_process_is_offline_by_its_last_will(broker: Broker) -> None:
-    program = (
-        "import asyncio, sys\n"
-        "from detector.config import MqttSettings\n"
-        "from detector.publish.mqtt import MqttPublisher\n"
-        "settings = MqttSettings(host='127.0.0.1', port=int(sys.argv[1]))\n"
-        "asyncio.run(MqttPublisher(settings, 'attic').run())\n"
-    )
-    child = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", program, str(broker.port), cwd=Path(__file__).parents[2]
-    )
-    try:
-        async with broker.subscriber(STATUS) as seen:
-            await seen.until(lambda s: s.last(STATUS) == "online")
-            child.kill()
-            await seen.until(lambda s: s.last(STATUS) == "offline")
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            child.kill()
-        await child.wait()
 
 
 async def test_events_and_gaps_arrive_in_order_with_qos_1_and_are_not_retained(
@@ -119,29 +80,17 @@ async def test_event_that_waited_ten_seconds_is_late(tmp_path: Path) -> None:
 
 
 async def test_killed_and_restarted_broker_gets_every_event_in_order(tmp_path: Path) -> None:
-    """The broker logs what it receives: nobody could be subscribed at each of its beginnings."""
     with Broker(tmp_path) as broker:
         broker.start()
         async with publishing(broker.settings()) as publisher:
             sent = 0
             for _ in range(3):
-                async with broker.subscriber(EVENTS) as seen:
-                    for _ in range(200):
-                        sent += 1
-                        publisher.event(event(sent, label=f"label_{sent}"))
-                    await seen.until(lambda s: s.on(EVENTS))
-                    broker.kill()  # in the middle of it
-                    await asyncio.wait_for(seen.gone.wait(), 5)
-                for _ in range(50):
-                    sent += 1
-                    publisher.event(event(sent, label=f"label_{sent}"))
+                sent = await publish_through_a_kill(broker, publisher, sent)
                 broker.start()
             assert await publisher.drain(20) == 0
             assert publisher.dropped_events == 0
             assert publisher.rejected_events == 0
-        broker.kill()  # and so its log is complete
-        received = [int(n) for n in re.findall(r"events/label_(\d+)'", "\n".join(broker.log))]
-    assert list(dict.fromkeys(received)) == list(range(1, sent + 1))
+        assert received(broker) == list(range(1, sent + 1))
 
 
 async def test_hanging_broker_is_given_up_in_time_and_loses_nothing(
@@ -306,29 +255,6 @@ async def test_event_too_large_for_the_broker_is_counted_and_the_next_goes_on(
             assert "the broker takes 2000" in error["reason"]
 
 
-async def test_event_on_which_the_broker_always_hangs_up_is_given_up(
-    broker: Broker, logs: Logs
-) -> None:
-    """Some brokers say neither what they accept nor why they close the connection."""
-
-    def hang_up_on_poison(packet: bytes, from_client: bool) -> bool | None:  # noqa: FBT001
-        return None if from_client and b"poison" in packet else True
-
-    async with (
-        broker.subscriber(EVENTS) as seen,
-        Proxy(broker.port, hang_up_on_poison) as proxy,
-        publishing(broker.settings(port=proxy.port)) as publisher,
-    ):
-        for sequence in range(1, 41):
-            publisher.event(event(sequence, name="poison" if sequence == 20 else "Dog bark"))
-        await seen.until(lambda s: 40 in sequences(s.on(EVENTS)))
-        assert await publisher.drain(5) == 0
-        assert sequences(seen.on(EVENTS)) == [*range(1, 20), *range(21, 41)]
-        assert publisher.rejected_events == 1
-        (error,) = logs.at("error")
-        assert "hung up on it 5 times" in error["reason"]
-
-
 async def test_event_whose_confirmation_is_lost_is_sent_again_with_the_same_id(
     broker: Broker,
 ) -> None:
@@ -382,63 +308,6 @@ async def test_broker_that_takes_one_message_at_a_time_gets_all_in_order(tmp_pat
             assert sequences(seen.on(EVENTS)) == list(range(1, 201))
 
 
-async def test_state_left_on_by_an_earlier_life_is_off_at_connection(broker: Broker) -> None:
-    topic = "detector/attic/hall/state/dog_bark"
-    async with broker.subscriber(topic) as seen:
-        async with publishing(broker.settings()) as before:
-            before.event(event(1, "start"))
-            await seen.until(lambda s: s.last(topic) == "ON")
-        async with publishing(broker.settings()) as publisher:
-            publisher.declare("hall", ["dog_bark"])
-            await seen.until(lambda s: s.last(topic) == "OFF")
-
-
-async def test_state_is_on_while_a_segment_is_open_and_follows_the_event(broker: Broker) -> None:
-    topic = "detector/attic/hall/state/dog_bark"
-    first, second = event(1).id, event(2).id
-    async with broker.subscriber() as seen, publishing(broker.settings()) as publisher:
-        publisher.declare("hall", ["dog_bark"])
-        await seen.until(lambda s: s.last(topic) == "OFF")
-        publisher.event(event(1, "start", segment=first))
-        await seen.until(lambda s: s.last(topic) == "ON")
-        publisher.event(event(2, "start", segment=second))
-        publisher.event(event(3, "update", segment=first))
-        publisher.event(event(4, "end", segment=first))
-        assert await publisher.drain(5) == 0
-        publisher.event(event(5, "end", segment=second))
-        await seen.until(lambda s: s.last(topic) == "OFF")
-        order = [
-            json.loads(str(m.payload, "utf-8"))["sequence"]
-            if m.topic.matches(EVENTS)
-            else m.payload
-            for m in seen.messages
-            if m.topic.matches(EVENTS) or m.topic.matches(topic)
-        ]
-    assert order == [b"OFF", 1, b"ON", 2, 3, 4, 5, b"OFF"]
-
-
-async def test_states_after_an_outage_are_told_once_and_are_the_newest(tmp_path: Path) -> None:
-    topic = "detector/attic/hall/state/dog_bark"
-    with Broker(tmp_path) as broker:
-        broker.start()
-        async with publishing(broker.settings()) as publisher:
-            async with broker.subscriber(STATUS) as seen:
-                await seen.until(lambda s: s.last(STATUS) == "online")
-            broker.kill()
-            for sequence in range(1, 40, 2):
-                opened = event(sequence)
-                publisher.event(opened)
-                publisher.event(event(sequence + 1, "end", segment=opened.id))
-            broker.start()
-            async with broker.subscriber(topic) as seen:
-                assert await publisher.drain(5) == 0
-                last = event(41)
-                publisher.event(last)
-                await seen.until(lambda s: s.last(topic) == "ON")
-                states = seen.on(topic)
-    assert states in (["OFF", "ON"], ["OFF", "OFF", "ON"])  # retained, and perhaps seen live
-
-
 async def test_full_queue_drops_the_oldest_counts_and_says_so_once(
     tmp_path: Path, logs: Logs
 ) -> None:
@@ -473,31 +342,6 @@ async def test_ten_thousand_waiting_events_drain_fast_and_in_order(tmp_path: Pat
             await asyncio.wait({running})
     assert sequences(seen.on(EVENTS)) == list(range(1, 10_001))
     assert rate > 300, f"{rate:.0f} events/s"
-
-
-async def test_stats_are_retained_and_scores_are_not(broker: Broker) -> None:
-    async with (
-        broker.subscriber() as seen,
-        publishing(broker.settings(scores=True)) as publisher,
-    ):
-        publisher.scores("hall", {"dog_bark": 0.5})  # not connected yet: dropped
-        publisher.stats({"windows": 7})
-        await seen.until(lambda s: s.on("detector/attic/stats"))
-        publisher.scores("hall", {"dog_bark": 0.123456})
-        await seen.until(lambda s: s.on("detector/attic/hall/scores"))
-        assert seen.on("detector/attic/hall/scores") == ['{"dog_bark": 0.1235}']
-        async with broker.subscriber() as after:
-            await after.until(lambda s: s.last("detector/attic/stats") == '{"windows": 7}')
-            assert after.on("detector/attic/hall/scores") == []
-
-
-async def test_scores_are_not_published_unless_asked_for(broker: Broker) -> None:
-    async with broker.subscriber() as seen, publishing(broker.settings()) as publisher:
-        await seen.until(lambda s: s.last(STATUS) == "online")
-        publisher.scores("hall", {"dog_bark": 0.5})
-        publisher.event(event(1))
-        await seen.until(lambda s: s.on(EVENTS))
-        assert seen.on("detector/attic/hall/scores") == []
 
 
 async def test_two_daemons_of_one_name_are_told_apart_in_the_log(

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detector.publish import topics
-from detector.publish.mqtt import Backoff
+from detector.publish.backoff import Backoff
 from detector.publish.outbox import Letter, MemoryOutbox
 from detector.publish.retained import RetainedValues
 from detector.publish.sparsely import SparseLog
@@ -147,3 +147,14 @@ def test_forgotten_cause_is_news_again(cause: str, level: str, logs: Logs) -> No
     sparse.forget(cause, "unknown")
     sparse.say("warning", "no broker", "gone")
     assert logs.entries[-1]["level"] == level
+
+
+def test_only_so_many_causes_are_remembered(logs: Logs) -> None:
+    sparse = SparseLog(lambda: 0.0)
+    for word in range(2000):
+        sparse.say("warning", f"refused {word}", "refused")
+    sparse.say("warning", "refused 1999", "refused")
+    assert logs.entries[-1]["level"] == "debug"
+    sparse.say("warning", "refused 0", "refused")
+    assert logs.entries[-1]["level"] == "warning"
+    assert len(sparse._said) == 1000
