@@ -98,8 +98,17 @@ class Segmenter:
                 if segment.sounding:
                     segment.offset_sample = max(segment.offset_sample, end_sample)
                 events.append(self._tell("end", place, segment, truncated=segment.sounding))
+        # A score that is on its way up is remembered, unless now it has not come so far.
+        rising = {
+            rule.slug: (rule.offset_threshold, begun)
+            for rule, begun in zip(self._rules, self._rising.tolist(), strict=True)
+        }
         self._open = kept
         self._apply(rules, update_samples)
+        for place, rule in enumerate(rules):
+            passed, begun = rising.get(rule.slug, (0.0, _LOW))
+            if rule.offset_threshold <= passed:
+                self._rising[place] = begun
         longest_pause = max((rule.merge_samples for rule in rules), default=0)
         self._loudness.keep(self._KEEP_LOUDNESS + longest_pause)
         return events

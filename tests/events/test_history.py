@@ -1,5 +1,7 @@
 """What is remembered of the last minutes, and what it says of why there was no event."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -8,7 +10,7 @@ from detector.events.explanation import explain
 from detector.events.history import KEPT_S, Outcomes, ScoreHistory
 from detector.events.labels import LabelRule, label_rules
 from detector.events.steps import ClipSteps, WatchedSteps
-from detector.records import SAMPLE_RATE, Event
+from detector.records import SAMPLE_RATE, Event, Scores
 from detector.spec import BundleSpec
 from tests.events.scores import clip, frames, plain_frames, rule, run, segmenter, tagger
 
@@ -150,6 +152,26 @@ def test_what_is_open_stays_open_when_its_rule_moves() -> None:
     assert machine.retune([rule(1)], 10**9, 100) == []
     [end] = run(machine, [clip(200, 0.9, 0.9), clip(300, 0.9, 0.1)])
     assert (end.type, end.label, end.onset_sample) == ("end", "label_1", start.onset_sample)
+
+
+@pytest.mark.parametrize(
+    ("offset_threshold", "onset"),
+    [(0.3, 100), (0.2, 100), (0.45, 300)],
+    ids=["same", "less", "more"],
+)
+def test_a_score_that_is_rising_is_remembered_unless_it_must_rise_further(
+    offset_threshold: float, onset: int
+) -> None:
+    def hop(number: int, score: float) -> Scores:
+        window = frames(100 * number, 100 * number + 100, [0.0])
+        return replace(window, frames=np.array([[score, 0.0]], np.float32))
+
+    machine = segmenter(plain_frames(), rule(1), rule(0))
+    # What was heard last counts with the next window.
+    assert run(machine, [hop(0, 0.1), hop(1, 0.4), hop(2, 0.4)]) == []
+    assert machine.retune([rule(0, offset_threshold=offset_threshold)], 10**9, 300) == []
+    [start] = run(machine, [hop(3, 0.9), hop(4, 0.9)])
+    assert (start.label, start.onset_sample) == ("label_0", onset)
 
 
 def test_a_label_that_is_no_longer_wanted_ends_cut_off() -> None:
