@@ -1,26 +1,25 @@
 """Carries out what is commanded of a running service: mutes, thresholds, other settings."""
 
 import asyncio
-import difflib
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Final, Protocol
 
-from detector.config import Config, LabelSettings, ModelSettings, load_config
+from detector.config import Config, LabelSettings, ModelSettings, PatternSettings, load_config
 from detector.errors import ConfigError
-from detector.events.labels import label_rules
+from detector.fitting import check_settings, hint, publishes
 from detector.operate.schedule import Schedule
-from detector.pipeline import Listener
+from detector.pipeline import Listener, ear
 from detector.publish import topics
 from detector.publish.commands import Done
 from detector.publish.homeassistant import HomeAssistant
 from detector.publish.mqtt import MqttPublisher
 from detector.publish.replies import Explanation
 
-_LIVE: Final = {"schedule", "time_zone", "homeassistant", "models"}
+_LIVE: Final = {"schedule", "time_zone", "homeassistant", "models", "patterns"}
 """Sections of the configuration of which at least a part can be changed in a running service."""
 _LIVE_MODEL: Final = ("only", "labels", "update_interval_s")
 _LIVE_HOMEASSISTANT: Final = ("labels",)
@@ -41,7 +40,9 @@ class Source(Protocol):
 
     def reschedule(self, schedule: Schedule) -> None: ...
 
-    def retune(self, listener: Listener) -> None: ...
+    def retune(
+        self, listeners: Mapping[str, Listener], patterns: Mapping[str, PatternSettings]
+    ) -> None: ...
 
     def explain(self, at: datetime, within_s: float) -> Explanation: ...
 
@@ -104,10 +105,13 @@ class Operator:
             update={field: value for field, value in changes.items() if value is not None}
         )
         changed = settings.model_copy(update={"labels": {**settings.labels, label: own}})
-        self._retune({listener.name: replace(listener, settings=changed)})
+        models = {**self._config.models, listener.name: changed}
+        self._change(self._config.model_copy(update={"models": models}))
         now = ", ".join(
             f"{field} = {value}" for field, value in own.model_dump(exclude_none=True).items()
         )
+        if not publishes(listener, label):
+            now += "; it is no event itself, so this counts for patterns alone"
         return Done(
             f"models.{listener.name}.labels.{label}: {now}; until the next restart or reload, "
             "so write it to the configuration to keep it"
@@ -118,19 +122,11 @@ class Operator:
             raise ConfigError("the service runs on its defaults: there is no file to read again")
         new = load_config(self._path)
         restart = tuple(_needs_restart(self._config, new))
-        kept = _merge(self._config, new)
-        listeners = {
-            name: replace(listener, settings=kept.models[name])
-            for name, listener in self._listeners.items()
-        }
-        check_labels(kept, listeners.values(), self._path)
-        before = {name: source.labels for name, source in self._sources.items()}
-        self._retune(listeners)
-        schedule = Schedule(kept.schedule, kept.time_zone)
-        for source in self._sources.values():
-            source.reschedule(schedule)
-        self._config = kept
-        self._tell_labels(before)
+        try:
+            self._change(_merge(self._config, new), str(self._path))
+        except ConfigError as error:
+            later = f"; only a restart changes {', '.join(restart)}" if restart else ""
+            raise ConfigError(f"{error}{later}") from None
         rest = f"; after a restart: {', '.join(restart)}" if restart else ""
         return Done(f"{self._path} was read again{rest}", restart=restart)
 
@@ -170,26 +166,35 @@ class Operator:
         if model is not None and model not in self._listeners:
             raise ConfigError(f"there is no model {model!r}, only {', '.join(self._listeners)}")
         asked = [self._listeners[model]] if model else list(self._listeners.values())
-        having = [listener for listener in asked if has_label(listener, label)]
+        having = [listener for listener in asked if publishes(listener, label)]
+        if not having:  # a pattern may listen for it
+            having = [listener for listener in asked if label in ear(listener).known]
         if not having:
-            known = {slug for listener in asked for slug in listener.labels}
-            raise ConfigError(f"no model hears {label!r}{_hint(label, known)}")
+            known = {slug for listener in asked for slug in ear(listener).known}
+            raise ConfigError(f"no model hears {label!r}{hint(label, known)}")
         if len(having) > 1:
             names = ", ".join(listener.name for listener in having)
             raise ConfigError(f"model: which one? {label!r} is a label of {names}")
         return having[0]
 
-    def _retune(self, listeners: dict[str, Listener]) -> None:
-        for listener in listeners.values():  # all are right before the first is changed
-            try:
-                if not listener.spec.ctc:
-                    label_rules(listener.spec, listener.settings)
-            except ConfigError as error:
-                raise ConfigError(f"models.{listener.name}: {error}") from None
-        for listener in listeners.values():
-            self._listeners[listener.name] = listener
-            for source in self._sources.values():
-                source.retune(listener)
+    def _change(self, config: Config, origin: str | None = None) -> None:
+        """Go by another configuration, as a service that starts with it does.
+
+        Raises:
+            ConfigError: if that service would not start; then nothing is changed.
+        """
+        listeners = {
+            name: replace(listener, settings=config.models[name])
+            for name, listener in self._listeners.items()
+        }
+        check_settings(config, listeners, origin)
+        schedule = Schedule(config.schedule, config.time_zone)
+        before = {name: source.labels for name, source in self._sources.items()}
+        self._config, self._listeners = config, listeners
+        for source in self._sources.values():
+            source.retune(listeners, config.patterns)
+            source.reschedule(schedule)
+        self._tell_labels(before)
 
     def _tell_labels(self, before: dict[str, dict[str, str]]) -> None:
         """There may be other labels than before."""
@@ -202,37 +207,6 @@ class Operator:
         if self._config.homeassistant.enabled:
             labels = {name: source.labels for name, source in self._sources.items()}
             self._discovery.update(self._config.homeassistant, labels)
-
-
-def has_label(listener: Listener, label: str) -> bool:
-    """Whether the label can become an event; of a model that spells words, any word can."""
-    return label in listener.labels or (listener.spec.ctc is not None and not listener.labels)
-
-
-def check_labels(config: Config, listeners: Collection[Listener], path: Path | None) -> None:
-    """Refuse labels that none of the models hears, where the configuration names some.
-
-    Raises:
-        ConfigError: naming the field and the label.
-    """
-    named = [
-        (f"schedule.{index}.only", hours.only or ()) for index, hours in enumerate(config.schedule)
-    ]
-    named.append(("homeassistant.labels", config.homeassistant.labels or ()))
-    known = {slug for listener in listeners for slug in listener.labels} | {*config.patterns}
-    for field, labels in named:
-        for label in labels:
-            if label not in config.patterns and not any(
-                has_label(listener, label) for listener in listeners
-            ):
-                raise ConfigError(
-                    f"{path or 'defaults'}: {field}: no model hears {label!r}{_hint(label, known)}"
-                )
-
-
-def _hint(label: str, known: Collection[str]) -> str:
-    close = difflib.get_close_matches(label, known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def _needs_restart(old: Config, new: Config) -> Iterator[str]:
@@ -268,5 +242,9 @@ def _merge(old: Config, new: Config) -> Config:
         update={field: getattr(new.homeassistant, field) for field in _LIVE_HOMEASSISTANT}
     )
     changes = {"models": models, "homeassistant": homeassistant}
-    live = {"schedule": new.schedule, "time_zone": new.time_zone}
+    live = {
+        "schedule": new.schedule,
+        "time_zone": new.time_zone,
+        "patterns": new.patterns,
+    }
     return old.model_copy(update=changes | live)

@@ -27,7 +27,7 @@ from detector.capture.process import Microphone
 from detector.capture.ring import RingBuffer
 from detector.capture.wavfile import play
 from detector.config import Config, PatternSettings, SourceSettings
-from detector.control import Operator, check_labels
+from detector.control import Operator
 from detector.errors import ConfigError
 from detector.events.gate import Gate, Held
 from detector.events.history import KEPT_S, Outcomes
@@ -46,7 +46,7 @@ from detector.publish.messages import Narrator, SourceStatus
 from detector.publish.mqtt import MqttPublisher
 from detector.publish.outbox import Outbox
 from detector.publish.publisher import Publisher
-from detector.publish.replies import Explanation, LabelExplanation
+from detector.publish.replies import Explanation, LabelExplanation, PatternExplanation
 from detector.records import SAMPLE_RATE, AudioBlock, Cut, Event, Gap, Scores
 
 log = structlog.get_logger()
@@ -150,17 +150,22 @@ class Source:
         """From now on keep other hours."""
         self._schedule = schedule
 
-    def retune(self, listener: Listener) -> None:
-        """Have a model go by other labels, thresholds and durations, if it listens here.
+    def retune(
+        self, listeners: Mapping[str, Listener], patterns: Mapping[str, PatternSettings]
+    ) -> None:
+        """Go by other labels, thresholds, durations and patterns from now on.
+
+        Args:
+            listeners: all models, of which some listen here, by their names.
+            patterns: as they are from now on.
 
         Raises:
             ConfigError: if they do not fit; then nothing is changed.
         """
-        for index, (running, worker) in enumerate(self._models):
-            if running.name == listener.name:
-                ended = self._pipeline.retune(index, listener)
-                self._models[index] = listener, worker
-                self._tell(ended)
+        models = [(listeners[running.name], worker) for running, worker in self._models]
+        ended = self._pipeline.retune([listener for listener, _ in models], patterns)
+        self._models, self._patterns = models, patterns
+        self._tell(ended)
 
     def explain(self, at: datetime, within_s: float) -> Explanation:
         """Say what was heard around a time, and why it was an event, or not.
@@ -181,6 +186,7 @@ class Source:
                 "since the source began"
             )
         utc = self._clock.utc
+        outcomes = list(self._outcomes.between(first, end))
         return Explanation(
             source=self.name,
             begin=utc(first),
@@ -205,9 +211,20 @@ class Source:
                     onset=None if said.onset_sample is None else utc(said.onset_sample),
                     offset=None if said.offset_sample is None else utc(said.offset_sample),
                 )
-                for said in self._pipeline.explain(
-                    first, end, list(self._outcomes.between(first, end))
+                for said in self._pipeline.explain(first, end, outcomes)
+            ),
+            patterns=tuple(
+                PatternExplanation(
+                    pattern=said.pattern,
+                    name=said.name,
+                    kind=said.kind,
+                    why=said.why,
+                    heard=dict(said.heard),
+                    level_dbfs=None if said.level_dbfs is None else round(said.level_dbfs, 1),
+                    onset=None if said.onset_sample is None else utc(said.onset_sample),
+                    offset=None if said.offset_sample is None else utc(said.offset_sample),
                 )
+                for said in self._pipeline.explain_patterns(first, end, outcomes)
             ),
         )
 
@@ -327,7 +344,6 @@ async def serve(
         path: where the configuration was read from, and is read again from.
 
     Raises:
-        ConfigError: the schedule names labels that none of the models has.
         StateError: another daemon has the state directory.
     """
     if not config.mqtt.enabled:
@@ -367,7 +383,6 @@ async def _serve(
         for settings in config.sources
     ]
     listeners = [model.listener for model in models.values()]
-    check_labels(config, listeners, path)
     for source in sources:
         source.declare()
     if mqtt:

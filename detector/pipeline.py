@@ -9,17 +9,29 @@ the caller's business; `replay` is the simplest caller.
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 
 from detector.config import ModelSettings, PatternSettings
 from detector.errors import ConfigError
 from detector.events.ctc import CtcDecoder, context_samples
-from detector.events.explanation import Explained, explain
+from detector.events.explanation import Explained, ExplainedPattern, explain
 from detector.events.fusion import Confirmation, Decider, decide, decider_of
 from detector.events.history import Outcome, ScoreHistory
 from detector.events.labels import label_rules
-from detector.events.patterns import Ear, Patterns
+from detector.events.patterns import Patterns
+from detector.events.plan import Ear, Plan
 from detector.events.segmenter import Segmenter
-from detector.events.steps import ClipSteps, FrameSteps, MedianSteps, Step, Steps, WatchedSteps
+from detector.events.steps import (
+    ClipSteps,
+    FrameSteps,
+    MedianSteps,
+    SameSteps,
+    SharedSteps,
+    Step,
+    Steps,
+    WatchedSteps,
+)
+from detector.events.streams import Heard
 from detector.features.windows import Windower, WindowRequest
 from detector.records import SAMPLE_RATE, AudioBlock, Cut, Event, Gap, Scores, Window
 from detector.spec import BundleSpec, Fbank, WindowSpec
@@ -108,11 +120,19 @@ class Pipeline:
         self._windower = Windower([window_request(listener) for listener in listeners])
         self._deciders = [listener.decider for listener in listeners]
         self._confirmations = _confirmations(listeners)
+        self._steps = [SharedSteps(_steps(listener)) for listener in listeners]
         self._segmenters = [
-            _segmenter(listener, self._watchers(index, watch))
+            _segmenter(listener, self._steps[index], self._watchers(index, watch))
             for index, listener in enumerate(listeners)
         ]
-        self._patterns = Patterns(patterns or {}, [ear(listener) for listener in listeners])
+        self._patterns = Patterns(self._plan(listeners, patterns or {}))
+
+    def _plan(self, listeners: Sequence[Listener], patterns: Mapping[str, PatternSettings]) -> Plan:
+        """Patterns see the steps that the segmenters of the models see."""
+        pairs = zip(listeners, self._steps, strict=True)
+        return Plan(
+            patterns, [ear(listener, partial(SameSteps, steps)) for listener, steps in pairs]
+        )
 
     def _watchers(self, index: int, watch: Watch | None) -> Iterator[Callable[[Step], object]]:
         if watch:
@@ -176,26 +196,36 @@ class Pipeline:
         published = (label for listener in self._listeners for label in listener.labels)
         return tuple(dict.fromkeys((*published, *self._patterns.labels)))
 
-    def retune(self, index: int, listener: Listener) -> list[Event]:
-        """Have model `index` go by other labels, thresholds and durations from now on.
+    def retune(
+        self, listeners: Sequence[Listener], patterns: Mapping[str, PatternSettings]
+    ) -> list[Event]:
+        """Go by other labels, thresholds, durations and patterns from now on.
 
-        Its hop and its filter stay as they are. Returns the ends of what is no longer wanted.
+        Args:
+            listeners: the same models, each with its hop, its filter, and by whom it is confirmed.
+            patterns: as they are from now on.
+
+        Returns:
+            The ends, cut off, of what is no longer wanted or as it was.
 
         Raises:
-            ConfigError: if the settings do not fit the model; then nothing is changed.
+            ConfigError: if settings do not fit; then nothing is changed.
         """
-        segmenter, settings = self._segmenters[index], listener.settings
-        if isinstance(segmenter, CtcDecoder):
-            segmenter.retune(settings)
-            events = []
-        else:
-            events = segmenter.retune(
-                label_rules(listener.spec, settings),
-                round(settings.update_interval_s * SAMPLE_RATE),
-                self._windower.end_sample,
-            )
-        self._listeners[index] = listener
-        return events + self._patterns.hear_ends(index, events, segmenter.heard_until)
+        plan = self._plan(listeners, patterns)
+        rules = [[] if x.spec.ctc else label_rules(x.spec, x.settings) for x in listeners]
+        self._listeners = list(listeners)
+        for tagger, confirmation in self._confirmations.values():
+            confirmation.retune(listeners[tagger].settings)
+        ended = []
+        for listener, own, segmenter in zip(listeners, rules, self._segmenters, strict=True):
+            events: list[Event] = []
+            if isinstance(segmenter, CtcDecoder):
+                segmenter.retune(listener.settings)
+            else:
+                update_samples = round(listener.settings.update_interval_s * SAMPLE_RATE)
+                events = segmenter.retune(own, update_samples)
+            ended.append(Heard(segmenter.heard_until, tuple(events)))
+        return [*chain(*(heard.events for heard in ended)), *self._patterns.retune(plan, ended)]
 
     def explain(
         self, first_sample: int, end_sample: int, outcomes: Sequence[Outcome]
@@ -213,6 +243,12 @@ class Pipeline:
                 first_sample,
             )
         ]
+
+    def explain_patterns(
+        self, first_sample: int, end_sample: int, outcomes: Sequence[Outcome]
+    ) -> list[ExplainedPattern]:
+        """Say of each pattern why it was an event in a stretch of sound, or not."""
+        return self._patterns.explain(first_sample, end_sample, outcomes)
 
 
 def replay(
@@ -250,7 +286,7 @@ def check(listener: Listener) -> None:
         ConfigError: naming the setting.
     """
     window_request(listener)
-    _segmenter(listener)
+    _segmenter(listener, _steps(listener))
 
 
 def _confirmations(listeners: Sequence[Listener]) -> dict[int, tuple[int, Confirmation]]:
@@ -277,23 +313,22 @@ def _confirmation(listener: Listener, tagger: Listener) -> Confirmation:
     return Confirmation(listener.spec, listener.window, tagger.spec, tagger.settings, tagger.window)
 
 
-def ear(listener: Listener) -> Ear:
-    """The listener's model, as patterns need it."""
+def ear(listener: Listener, steps: Callable[[], Steps] | None = None) -> Ear:
+    """The listener's model, as patterns need it; they make steps of its own if none are given."""
     return Ear(
         name=listener.name,
         spec=listener.spec,
         settings=listener.settings,
         hop_samples=listener.window.hop_samples,
         published=listener.labels,
-        steps=partial(_steps, listener),
+        steps=steps or partial(_steps, listener),
     )
 
 
 def _segmenter(
-    listener: Listener, watchers: Iterable[Callable[[Step], object]] = ()
+    listener: Listener, steps: Steps, watchers: Iterable[Callable[[Step], object]] = ()
 ) -> Segmenter | CtcDecoder:
     spec, settings = listener.spec, listener.settings
-    steps = _steps(listener)
     if spec.ctc:
         if settings.smoothing_windows > 1:
             raise ConfigError(

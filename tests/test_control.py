@@ -2,134 +2,36 @@
 was made, a real broker carries what it says, and commands change what it does."""
 
 import asyncio
-import contextlib
 import json
 import re
 import subprocess
 import sys
-import time
 import tomllib
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
-import aiomqtt
-import numpy as np
 import pytest
-import soundfile as sf
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
 
 from detector.commands.explain import when
 from detector.config import load_config
-from detector.daemon import serve
 from detector.errors import ConfigError
-from detector.loading import load_models
 from detector.publish.replies import AnswerMessage
-from tests.broker import Broker, Subscriber, broker
-from tests.bundles import tone_bundle
+from tests.broker import Broker, broker
+from tests.service import (
+    ANY,
+    DISCOVERY,
+    HALL,
+    NODE,
+    ROOT,
+    explained,
+    low_tone,
+    now_and_then,
+    service,
+)
 
 __all__ = ["broker"]
 
 pytestmark = pytest.mark.broker
-
-ROOT = Path(__file__).parent.parent
-NODE = "detector/attic"
-HALL = f"{NODE}/hall"
-RATE = 16_000
-
-
-class Service:
-    """The daemon, its configuration and somebody who sees all that it says."""
-
-    def __init__(self, folder: Path, broker: Broker, seen: Subscriber) -> None:
-        self.config, self.broker, self.seen = folder / "config.toml", broker, seen
-
-    def edit(self, before: str, after: str) -> None:
-        text = self.config.read_text()
-        assert before in text
-        self.config.write_text(text.replace(before, after))
-
-    async def command(self, name: str, request: Any = None) -> dict[str, Any]:
-        """Send a command, and give the answer."""
-        mark = str(time.monotonic_ns()).encode()
-        properties = Properties(PacketTypes.PUBLISH)
-        properties.ResponseTopic, properties.CorrelationData = "answers/test", mark
-        await self.seen._client.publish(
-            f"{NODE}/command/{name}", json.dumps(request or {}), qos=1, properties=properties
-        )
-
-        def answers(s: Subscriber) -> list[aiomqtt.Message]:
-            return [
-                m
-                for m in s.messages
-                if m.topic.value == "answers/test"
-                and getattr(m.properties, "CorrelationData", None) == mark
-            ]
-
-        await self.seen.until(answers)
-        payload = answers(self.seen)[0].payload
-        assert isinstance(payload, bytes)
-        return dict(json.loads(payload))
-
-    def events(self, label: str = "+") -> list[dict[str, Any]]:
-        return [json.loads(text) for text in self.seen.on(f"{HALL}/events/{label}")]
-
-    async def until_event(self, kind: str, after: int = 0) -> dict[str, Any]:
-        await self.seen.until(lambda _: any(e["type"] == kind for e in self.events()[after:]))
-        return next(e for e in self.events()[after:] if e["type"] == kind)
-
-
-CONFIG = """
-node = "attic"
-[mqtt]
-host = "127.0.0.1"
-port = {port}
-commands = true
-{more_mqtt}
-[homeassistant]
-enabled = true
-[models.tones]
-bundle = "./tones"
-update_interval_s = 1.0
-[[sources]]
-name = "hall"
-audio_file = "scene.wav"
-{more}
-"""
-
-
-def low_tone(seconds: float) -> np.ndarray:
-    return 0.3 * np.sin(2 * np.pi * 500 * np.arange(round(seconds * RATE)) / RATE)
-
-
-def now_and_then() -> np.ndarray:
-    """A low tone of a second every two and a half seconds."""
-    return np.tile(np.concatenate((np.zeros(RATE), low_tone(1), np.zeros(RATE // 2))), 24)
-
-
-@contextlib.asynccontextmanager
-async def service(
-    folder: Path, broker: Broker, sound: np.ndarray, more: str = "", more_mqtt: str = ""
-) -> AsyncIterator[Service]:
-    """The daemon, which runs until the end of the block; it is subscribed to before it starts."""
-    tone_bundle(folder / "tones", window_s=0.64, hop_s=0.16)
-    sf.write(folder / "scene.wav", sound, RATE)
-    path = folder / "config.toml"
-    path.write_text(CONFIG.format(port=broker.port, more=more, more_mqtt=more_mqtt))
-    config = load_config(path)
-    models = load_models(config, path)
-    async with broker.subscriber() as seen:
-        running = asyncio.create_task(serve(config, models, path=path))
-        try:
-            await seen.until(lambda s: s.last(f"{HALL}/status") == "listening")
-            yield Service(folder, broker, seen)
-        finally:
-            running.cancel()
-            await asyncio.wait({running})
-            if not running.cancelled():
-                running.result()
 
 
 def test_a_mute_cuts_off_what_goes_on_and_what_outlasts_it_starts_anew(
@@ -207,8 +109,6 @@ def test_what_is_refused_changes_nothing(broker: Broker, tmp_path: Path) -> None
 def test_a_reload_changes_labels_and_says_what_needs_a_restart(
     broker: Broker, tmp_path: Path
 ) -> None:
-    discovery = "homeassistant/device/detector_attic/config"
-
     async def talk() -> None:
         async with service(tmp_path, broker, low_tone(40)) as daemon:
             await daemon.until_event("start")
@@ -220,7 +120,7 @@ def test_a_reload_changes_labels_and_says_what_needs_a_restart(
             end = await daemon.until_event("end")
             assert end["truncated"]
             await daemon.seen.until(lambda s: s.on(f"{HALL}/state/low")[-2:] == ["OFF", ""])
-            parts = json.loads(daemon.seen.last(discovery) or "")["components"]
+            parts = json.loads(daemon.seen.last(DISCOVERY) or "")["components"]
             assert parts["hall-label-low"] == {"platform": "binary_sensor"}
             assert "hall-label-high" in parts
             told = len(daemon.events())
@@ -251,13 +151,6 @@ def test_a_threshold_counts_at_once_and_until_the_next_reload(
             await daemon.until_event("start", after=told)
 
     asyncio.run(talk())
-
-
-async def explained(daemon: Service, within_s: float = 3) -> dict[str, Any]:
-    at = (datetime.now(UTC) - timedelta(seconds=within_s)).isoformat()
-    answer = await daemon.command("explain", {"at": at, "within_s": within_s})
-    assert answer["ok"], answer
-    return {label["label"]: label for label in answer["explanation"]["labels"]}
 
 
 QUIET = '[[schedule]]\nfrom = "00:00"\nto = "24:00"\nonly = ["high"]\n'
@@ -319,7 +212,7 @@ def test_explain_and_watch_show_in_the_terminal_what_the_service_says(
     broker: Broker, tmp_path: Path
 ) -> None:
     async def talk() -> None:
-        async with service(tmp_path, broker, now_and_then()) as daemon:
+        async with service(tmp_path, broker, now_and_then(), ANY) as daemon:
             config = str(daemon.config)
             watching = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "detector", "watch", "--config", config),
@@ -340,6 +233,7 @@ def test_explain_and_watch_show_in_the_terminal_what_the_service_says(
             )
             assert done.returncode == 0, done.stderr
             assert re.search(r"low +1\.00 +0\.50 +an event, from \d\d:\d\d:\d\d", done.stdout)
+            assert re.search(r"any +[12] low +an event, from \d\d:\d\d:\d\d", done.stdout)
 
     asyncio.run(talk())
 

@@ -19,6 +19,7 @@ LEAF = ("records", "errors", "slugs", "explain", "spec", "config")
 """In the order in which they may import one another."""
 COMPOSERS = (
     "pipeline",
+    "fitting",
     "loading",
     "control",
     "daemon",

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 
 from detector.config import Config, LabelSettings, ModelSettings, PatternSettings, load_config
 from detector.errors import ConfigError
-from detector.events.patterns import check_patterns
+from detector.events.plan import check_patterns
 from detector.inference.bundle import load_bundle
 from detector.inference.session import Session
 from detector.loading import load_models

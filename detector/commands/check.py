@@ -11,9 +11,9 @@ from rich.text import Text
 from detector.capture.devices import Device, match, query_devices
 from detector.capture.wavfile import open_audio
 from detector.config import Config, SourceSettings, load_config
-from detector.control import check_labels
 from detector.errors import ConfigError, DetectorError
-from detector.loading import check_together, load_model
+from detector.fitting import check_settings
+from detector.loading import load_model
 from detector.operate.logs import configure
 from detector.publish.mqtt import probe
 from detector.publish.store import look
@@ -81,8 +81,8 @@ def _models(config: Config, path: Path | None) -> Iterator[Line]:
     if len(models) < len(config.models):
         return
     try:
-        check_together(config, models, path)
-        check_labels(config, [model.listener for model in models.values()], path)
+        listeners = {name: model.listener for name, model in models.items()}
+        check_settings(config, listeners, str(path or "defaults"))
     except DetectorError as error:
         yield "models", error
     else:

@@ -19,7 +19,12 @@ from detector.publish import topics
 from detector.publish.link import Link, Received
 from detector.publish.messages import rfc3339
 from detector.publish.mqtt import client_id
-from detector.publish.replies import AnswerMessage, Explanation
+from detector.publish.replies import (
+    AnswerMessage,
+    Explanation,
+    LabelExplanation,
+    PatternExplanation,
+)
 
 _MINUTE_S: Final = 30.0
 """How far around the middle of a minute, if that is all that was given."""
@@ -34,6 +39,11 @@ _WHY: Final = {
     "below_onset_threshold": "below its onset threshold",
     "shorter_than_min_duration": "shorter than its min_duration_s",
     "nothing_new": "only in what was no new sound",
+    "not_heard": "none of its labels was heard",
+    "no_rhythm": "not in its rhythm, so far",
+    "not_loud": "below its threshold_dbfs",
+    "labelled": "a label accounts for what was loud",
+    "not_set_up": "set up, or changed, after that",
 }
 
 
@@ -121,12 +131,22 @@ def _print(explanation: Explanation) -> None:
     table = Table("label", "score", "threshold", "what became of it", box=None, pad_edge=False)
     for label in explanation.labels:
         threshold = "" if label.onset_threshold is None else f"{label.onset_threshold:.2f}"
-        since = f", from {label.onset.astimezone():%H:%M:%S}" if label.onset else ""
-        until = f" to {label.offset.astimezone():%H:%M:%S}" if label.offset else ""
-        table.add_row(
-            label.label, f"{label.peak:.2f}", threshold, f"{_WHY[label.why]}{since}{until}"
-        )
+        table.add_row(label.label, f"{label.peak:.2f}", threshold, _became(label))
     if explanation.labels:
         console.print(table)
     else:
         console.print(f"no label stood out; the source is {explanation.status} now")
+    if explanation.patterns:
+        table = Table("pattern", "heard", "what became of it", box=None, pad_edge=False)
+        for pattern in explanation.patterns:
+            heard = [f"{count} {label}" for label, count in pattern.heard.items()]
+            if pattern.level_dbfs is not None:
+                heard.append(f"{pattern.level_dbfs:.1f} dBFS")
+            table.add_row(pattern.pattern, ", ".join(heard), _became(pattern))
+        console.print(table)
+
+
+def _became(said: LabelExplanation | PatternExplanation) -> str:
+    since = f", from {said.onset.astimezone():%H:%M:%S}" if said.onset else ""
+    until = f" to {said.offset.astimezone():%H:%M:%S}" if said.offset else ""
+    return f"{_WHY.get(said.why, said.why)}{since}{until}"

@@ -139,8 +139,8 @@ class Confirmation:
         self._frames = spec.outputs.frames
         self._labels = np.array([own for own, _ in shared])
         self._tagger_labels = np.array([other for _, other in shared])
-        enough = [_onset_threshold(tagger.labels[other], tagger_settings) for _, other in shared]
-        self._enough = np.maximum(np.array(enough, np.float32), np.finfo(np.float32).tiny)
+        self._confirming = [tagger.labels[other] for _, other in shared]
+        self.retune(tagger_settings)
         patience = self._PATIENCE + tagger_window.hop_samples
         self._most_waiting = 1 + patience // window.hop_samples
         self._waiting: deque[Scores | Cut] = deque()
@@ -148,6 +148,11 @@ class Confirmation:
         kept = (patience + window.samples) // tagger_window.hop_samples
         self._heard: deque[Scores] = deque(maxlen=2 * kept)
         self._heard_until = 0
+
+    def retune(self, tagger_settings: ModelSettings) -> None:
+        """From now on go by other thresholds of the tagger."""
+        enough = [_onset_threshold(label, tagger_settings) for label in self._confirming]
+        self._enough = np.maximum(np.array(enough, np.float32), np.finfo(np.float32).tiny)
 
     def push(self, answer: Scores | Cut) -> list[Scores | Cut]:
         """Take the frame classifier's next answer; give those that need not wait any more."""

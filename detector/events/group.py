@@ -10,20 +10,23 @@ from detector.records import Event
 class Group:
     """Events of any of its labels that overlap, adjoin or follow closely are one."""
 
-    def __init__(self, subject: Subject, labels: Collection[str], merge_samples: int) -> None:
+    def __init__(
+        self, subject: Subject, labels: Collection[str], merge_samples: int, free_from: int = 0
+    ) -> None:
         """Set up for one source.
 
         Args:
             subject: what it is called.
             labels: slugs.
             merge_samples: a pause of at most this ends nothing.
+            free_from: nothing begins before this.
         """
         self._subject = subject
         self._labels = frozenset(labels)
         self._merge = merge_samples
         self._sounding: dict[tuple[str, str, int], Event] = {}
         self._life: Life | None = None
-        self._free_from = 0
+        self._free_from = free_from
         """Where the last one ended: labels told of late begin no event before that."""
         self._truncated = False
 

@@ -4,8 +4,8 @@ Kept in memory alone, and bounded: of each quarter of a second or hop the highes
 model, and what became of the last few hundred segments.
 """
 
-from collections import deque
-from collections.abc import Iterator
+from collections import Counter, deque
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -94,6 +94,47 @@ class Outcomes:
             for outcome in self._kept
             if outcome.onset_sample < end_sample
             and (outcome.offset_sample is None or outcome.offset_sample > first_sample)
+        )
+
+
+class HeardLabels:
+    """What a pattern heard of its labels: each stretch, however short."""
+
+    _MOST: Final = 4096
+
+    def __init__(self, labels: Collection[str], since: int) -> None:
+        """Set up for these slugs."""
+        self.since = since
+        """Nothing is known of what was before this."""
+        self._labels = frozenset(labels)
+        self._begun: dict[tuple[str, str, int], Event] = {}
+        self._ended: deque[tuple[str, int, int]] = deque()
+
+    def add(self, event: Event) -> None:
+        """Take the next event of any label."""
+        if event.label not in self._labels:
+            return
+        key = event.model, event.label, event.onset_sample
+        if event.offset_sample is None:
+            self._begun[key] = event
+            return
+        self._begun.pop(key, None)
+        self._ended.append((event.label, event.onset_sample, event.offset_sample))
+        while (
+            len(self._ended) > self._MOST
+            or self._ended[0][2] < event.offset_sample - KEPT_S * SAMPLE_RATE
+        ):
+            self.since = max(self.since, self._ended.popleft()[2])
+
+    def between(self, first_sample: int, end_sample: int) -> dict[str, int]:
+        """How often each label was heard in a stretch of sound, if it was."""
+        going_on = ((e.label, e.onset_sample, end_sample) for e in self._begun.values())
+        return dict(
+            Counter(
+                label
+                for label, onset, offset in (*self._ended, *going_on)
+                if onset < end_sample and offset > first_sample
+            )
         )
 
 

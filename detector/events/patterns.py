@@ -5,56 +5,22 @@ not published, and what other patterns find. It is fed in the order of the sound
 what it tells depends on what was heard, and not on which model answered first.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Final, Literal, Protocol
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Final, Protocol
 
-from detector.config import (
-    GroupSettings,
-    LoudUnlabelledSettings,
-    ModelSettings,
-    PatternSettings,
-    RepetitionSettings,
-)
-from detector.errors import ConfigError
+from detector.config import GroupSettings, PatternSettings, RepetitionSettings
+from detector.events.explanation import ExplainedPattern, explain_pattern
 from detector.events.group import Group
-from detector.events.labels import hint, label_rules
+from detector.events.history import HeardLabels, Outcome
+from detector.events.plan import Kind, Plan, Stream
 from detector.events.rhythm import Repetition, Rhythm
 from detector.events.segmenter import Segmenter
-from detector.events.steps import Steps
 from detector.events.streams import Heard, Hop, InOrder
 from detector.events.telling import Subject
 from detector.events.unlabelled import Limits, LoudUnlabelled
 from detector.records import SAMPLE_RATE, Cut, Event, Scores
-from detector.spec import BundleSpec
-
-
-@dataclass(frozen=True, slots=True)
-class Ear:
-    """A model that listens to the source, as patterns need it."""
-
-    name: str
-    """What the configuration calls it."""
-    spec: BundleSpec
-    settings: ModelSettings
-    hop_samples: int
-    published: Collection[str]
-    """The slugs of its labels that become events."""
-    steps: Callable[[], Steps]
-    """Makes what turns its scores into steps."""
-
-    @property
-    def known(self) -> list[str]:
-        """The slugs that a pattern can name."""
-        return list(self.published) if self.spec.ctc else [x.slug for x in self.spec.labels]
-
-
-Kind = Literal["published", "hidden", "raw"]
-"""published: what the model's events tell; hidden: as they would, of labels that are not published;
-raw: each stretch in which a score is over the threshold, however short, with nothing merged."""
-
-Stream = tuple[int, Kind] | str
-"""A model's, or that of the pattern of this slug."""
 
 
 class _Machine(Protocol):
@@ -66,22 +32,41 @@ class _Machine(Protocol):
 class _Pattern:
     """A pattern and the streams that it listens to."""
 
-    def __init__(self, machine: _Machine, streams: Sequence[Stream]) -> None:
-        self._machine = machine
-        self._places = {stream: place for place, stream in enumerate(streams)}
-        self._order = InOrder(len(streams))
+    def __init__(
+        self,
+        slug: str,
+        settings: PatternSettings,
+        going_on: Mapping[Stream, Collection[Event]],
+        since: int,
+    ) -> None:
+        """Set up.
+
+        Args:
+            slug: of the pattern.
+            settings: its own.
+            going_on: the streams that it listens to, and of each what has begun in it.
+            since: from where on.
+        """
+        self.settings = settings
+        self.streams = list(going_on)
+        self._slug = slug
+        self._machine = _machine(slug, settings, since)
+        self._places = {stream: place for place, stream in enumerate(going_on)}
+        self._order = InOrder(len(going_on))
+        self._going_on = {stream: tuple(events) for stream, events in going_on.items() if events}
+        self._labels = HeardLabels(_counted(settings), since)
         self._cut: int | None = None
         """Where the sound stops, if not all streams have come so far."""
 
-    @property
-    def streams(self) -> Collection[Stream]:
-        return self._places
-
     def push(self, stream: Stream, heard: Heard) -> Iterator[Heard]:
         """Take what a stream tells; yield what follows."""
+        begun = self._going_on.pop(stream, ())
+        heard = replace(heard, events=(*begun, *heard.events))
         for item, until in self._order.push(self._places[stream], heard):
             if not item.cut:
                 yield from self._cut_before(until)
+            for event in item.events:
+                self._labels.add(event)
             events = self._machine.take(item, until)
             if item.cut:
                 self._cut = item.until
@@ -97,32 +82,40 @@ class _Pattern:
             return
         yield Heard(end, tuple(self._machine.cut(end)), cut=True)
 
+    def stop(self) -> Heard:
+        """End what goes on, as far as it is known."""
+        until = self._order.until
+        return Heard(until, tuple(self._machine.cut(until)))
+
+    def explain(
+        self, first_sample: int, end_sample: int, outcomes: Sequence[Outcome]
+    ) -> ExplainedPattern:
+        loud = self._machine.loudest if isinstance(self._machine, LoudUnlabelled) else None
+        return explain_pattern(
+            self._slug,
+            self.settings,
+            outcomes,
+            (first_sample, end_sample),
+            self._labels,
+            None if loud is None else loud(first_sample, end_sample),
+        )
+
 
 class Patterns:
     """The patterns of one source."""
 
-    def __init__(self, settings: Mapping[str, PatternSettings], ears: Sequence[Ear]) -> None:
-        """Set up those patterns that name a label that one of the models has.
-
-        Args:
-            settings: of each pattern, by its slug.
-            ears: the models that listen to the source.
-
-        Raises:
-            ConfigError: if a pattern has the slug of a label that is published, or it is not clear
-                whose label it means.
-        """
-        plan = _Plan(settings, ears)
-        self._patterns = {
-            slug: _Pattern(_machine(slug, settings[slug]), streams)
-            for slug, streams in plan.streams.items()
-        }
-        self._segmenters: dict[tuple[int, Kind], Segmenter] = {
-            stream: _segmenter(ears[stream[0]], stream[1], slugs)
-            for stream, slugs in plan.members.items()
-        }
+    def __init__(self, plan: Plan) -> None:
+        """Set up what is planned."""
+        self._patterns: dict[str, _Pattern] = {}
+        self._segmenters: dict[tuple[int, Kind], Segmenter] = {}
+        self._begun: defaultdict[Stream, dict[tuple[str, str, int], Event]] = defaultdict(dict)
+        """What goes on in each stream, by model, label and onset."""
         # The level is told by the model that looks most often.
-        self._level = min(range(len(ears)), key=lambda i: ears[i].hop_samples, default=0)
+        hops = [ear.hop_samples for ear in plan.ears]
+        self._level = min(range(len(hops)), key=hops.__getitem__, default=0)
+        self._free_from: dict[str, int] = {}
+        """Where a pattern ended that was, as it then was: another of its name begins after it."""
+        self.retune(plan, [])
 
     @property
     def labels(self) -> list[str]:
@@ -140,8 +133,6 @@ class Patterns:
             published: the events that its segmenter made of them.
             until: how far the segmenter knows the sound.
         """
-        if not self._patterns:
-            return []
         cut, hop = isinstance(answer, Cut), None
         if isinstance(answer, Scores) and index == self._level:
             hop = Hop(answer.end_sample, answer.new_samples, answer.power)
@@ -152,12 +143,70 @@ class Patterns:
                 events += self._tell(stream, replace(heard, hop=hop))
         return events
 
-    def hear_ends(self, index: int, published: Sequence[Event], until: int) -> list[Event]:
-        """Take the ends of segments that model `index` gives up between two answers."""
-        return self._tell((index, "published"), Heard(until, tuple(published), cut=False, hop=None))
+    def retune(self, plan: Plan, published: Sequence[Heard]) -> list[Event]:
+        """From now on go by another plan.
+
+        A pattern that is as it was, and listens to what it did, goes on. Others end, cut off, and
+        begin anew with what goes on then, but not before the next answer of a model.
+
+        Args:
+            plan: with the same models.
+            published: of each model the ends of what its segmenter gives up, and how far it knows
+                the sound.
+
+        Returns:
+            What follows: the ends of what is no longer as it was.
+        """
+        events = []
+        for slug, pattern in list(self._patterns.items()):
+            same = plan.settings.get(slug) == pattern.settings
+            if not same or plan.streams.get(slug) != pattern.streams:
+                ended = self._patterns.pop(slug).stop()
+                events += [*ended.events, *self._tell(slug, ended)]
+                offsets = [event.offset_sample or 0 for event in ended.events]
+                self._free_from[slug] = max([self._free_from.get(slug, 0), *offsets])
+        for index, heard in enumerate(published):
+            events += self._tell((index, "published"), heard)
+        known_until = min((heard.until for heard in published), default=0)
+        self._segmenters = {s: x for s, x in self._segmenters.items() if s in plan.rules}
+        for stream, rules in plan.rules.items():
+            ear = plan.ears[stream[0]]
+            if segmenter := self._segmenters.get(stream):
+                ends = segmenter.retune(rules, _NEVER)
+                events += self._tell(stream, Heard(segmenter.heard_until, tuple(ends)))
+            else:
+                self._segmenters[stream] = Segmenter(ear.spec.id, rules, ear.steps(), _NEVER)
+                self._begun[stream].clear()  # of an earlier one
+        self._patterns = {
+            slug: self._patterns.get(slug)
+            or _Pattern(
+                slug,
+                plan.settings[slug],
+                {stream: self._begun[stream].values() for stream in streams},
+                max(known_until, self._free_from.get(slug, 0)),
+            )
+            for slug, streams in plan.streams.items()
+        }
+        return events
+
+    def explain(
+        self, first_sample: int, end_sample: int, outcomes: Sequence[Outcome]
+    ) -> list[ExplainedPattern]:
+        """Say of each pattern whether it told of a stretch of sound, and why not."""
+        return [
+            pattern.explain(first_sample, end_sample, outcomes)
+            for pattern in self._patterns.values()
+        ]
 
     def _tell(self, stream: Stream, heard: Heard) -> list[Event]:
         """Tell the patterns that listen to a stream, then those that listen to them."""
+        begun = self._begun[stream]
+        for event in heard.events:
+            key = event.model, event.label, event.onset_sample
+            if event.type == "end":
+                begun.pop(key, None)
+            else:
+                begun[key] = replace(event, type="start")
         events = []
         for slug, pattern in self._patterns.items():
             if stream in pattern.streams:
@@ -166,133 +215,17 @@ class Patterns:
         return events
 
 
-def check_patterns(settings: Mapping[str, PatternSettings], ears: Sequence[Ear]) -> None:
-    """Refuse patterns that name what none of the models has.
-
-    Args:
-        settings: of each pattern, by its slug.
-        ears: all models of the configuration.
-
-    Raises:
-        ConfigError: naming the pattern, the field and the label.
-    """
-    for slug, pattern in settings.items():
-        try:
-            if isinstance(pattern, GroupSettings):
-                others = {name: other for name, other in settings.items() if name != slug}
-                _check_group(pattern, others, ears)
-            elif isinstance(pattern, RepetitionSettings):
-                _check_repetition(pattern, ears)
-        except ConfigError as error:
-            raise ConfigError(f"patterns.{slug}.{error}") from None
+def _counted(settings: PatternSettings) -> Collection[str]:
+    """The labels that a pattern listens for."""
+    if isinstance(settings, GroupSettings):
+        return settings.labels
+    return [settings.label] if isinstance(settings, RepetitionSettings) else []
 
 
-def _check_group(
-    group: GroupSettings, others: Mapping[str, PatternSettings], ears: Sequence[Ear]
-) -> None:
-    known = sorted({*others, *(label for ear in ears for label in ear.known)})
-    for label in group.labels:
-        if isinstance(others.get(label), GroupSettings):
-            raise ConfigError(f"labels: {label!r} is a group; list its labels instead")
-        if label not in known:
-            raise ConfigError(f"labels: no model has a label {label!r}{hint(label, known)}")
-
-
-def _check_repetition(repetition: RepetitionSettings, ears: Sequence[Ear]) -> None:
-    label, model = repetition.label, repetition.model
-    names = [ear.name for ear in ears]
-    if model is not None and model not in names:
-        raise ConfigError(f"model: there is no model {model!r}{hint(model, names)}")
-    asked = [ear for ear in ears if model in (None, ear.name) and not ear.spec.ctc]
-    known = sorted({slug for ear in asked for slug in ear.known})
-    if label not in known:
-        who = f"{model} has no" if model else "no model has a"
-        raise ConfigError(f"label: {who} label {label!r}{hint(label, known)}")
-
-
-class _Plan:
-    """Which pattern of a source listens to what."""
-
-    def __init__(self, settings: Mapping[str, PatternSettings], ears: Sequence[Ear]) -> None:
-        self._settings = settings
-        self._ears = ears
-        self.members: dict[tuple[int, Kind], set[str]] = {}
-        """The labels of models that are heard for patterns alone."""
-        self.streams: dict[str, list[Stream]] = {}
-        """What each pattern listens to; groups come last, since they may listen to others."""
-        for slug, pattern in settings.items():
-            if not isinstance(pattern, GroupSettings):
-                self._add(slug, self._listen(slug, pattern))
-        for slug, pattern in settings.items():
-            if isinstance(pattern, GroupSettings):
-                self._add(slug, self._join(slug, pattern))
-
-    def _add(self, slug: str, streams: list[Stream]) -> None:
-        if not streams:
-            return
-        for ear in self._ears:
-            if slug in ear.published:
-                raise ConfigError(
-                    f"patterns.{slug}: {ear.spec.id} has events of that name; set "
-                    f"models.{ear.name}.labels.{slug}.enabled = false, or call the pattern "
-                    "something else"
-                )
-        self.streams[slug] = list(dict.fromkeys(streams))
-
-    def _listen(
-        self, slug: str, pattern: RepetitionSettings | LoudUnlabelledSettings
-    ) -> list[Stream]:
-        if isinstance(pattern, RepetitionSettings):
-            return self._count(slug, pattern)
-        return [self._all(index) for index in range(len(self._ears))]
-
-    def _count(self, slug: str, pattern: RepetitionSettings) -> list[Stream]:
-        found = [
-            index
-            for index, ear in enumerate(self._ears)
-            if pattern.model in (None, ear.name) and not ear.spec.ctc and pattern.label in ear.known
-        ]
-        if len(found) > 1:
-            names = " and ".join(self._ears[index].name for index in found)
-            raise ConfigError(
-                f"patterns.{slug}.label: {names} have a label {pattern.label!r}; "
-                "say with model = … whose is meant"
-            )
-        return [self._member(index, "raw", pattern.label) for index in found]
-
-    def _all(self, index: int) -> Stream:
-        """All that a model hears: what its bundle enables too, even if it is not published."""
-        ear = self._ears[index]
-        if ear.spec.ctc:
-            return (index, "published")
-        self.members.setdefault((index, "raw"), set())
-        for label in ear.spec.labels:
-            if label.enabled or label.slug in ear.published:
-                self._member(index, "raw", label.slug)
-        return (index, "raw")
-
-    def _join(self, slug: str, pattern: GroupSettings) -> list[Stream]:
-        streams: list[Stream] = []
-        for label in pattern.labels:
-            if label != slug and label in self._settings:
-                streams += [label] if label in self.streams else []
-                continue
-            for index, ear in enumerate(self._ears):
-                if label in ear.published:
-                    streams.append((index, "published"))
-                elif label in ear.known:
-                    streams.append(self._member(index, "hidden", label))
-        return streams
-
-    def _member(self, index: int, kind: Kind, label: str) -> Stream:
-        self.members.setdefault((index, kind), set()).add(label)
-        return (index, kind)
-
-
-def _machine(slug: str, settings: PatternSettings) -> _Machine:
+def _machine(slug: str, settings: PatternSettings, free_from: int) -> _Machine:
     subject = Subject(slug, settings.subject(slug), _samples(settings.update_interval_s))
     if isinstance(settings, GroupSettings):
-        return Group(subject, settings.labels, _samples(settings.merge_gap_s))
+        return Group(subject, settings.labels, _samples(settings.merge_gap_s), free_from)
     if isinstance(settings, RepetitionSettings):
         rhythm = Rhythm(
             count=settings.count,
@@ -315,16 +248,6 @@ def _machine(slug: str, settings: PatternSettings) -> _Machine:
 
 _NEVER: Final = 1 << 62
 """Nobody waits for updates of what is not published."""
-
-
-def _segmenter(ear: Ear, kind: Kind, slugs: Collection[str]) -> Segmenter:
-    try:
-        rules = label_rules(ear.spec, ear.settings, slugs)
-    except ConfigError as error:
-        raise ConfigError(f"models.{ear.name}: {error}") from None
-    if kind == "raw":
-        rules = [replace(rule, min_samples=0, merge_samples=0) for rule in rules]
-    return Segmenter(ear.spec.id, rules, ear.steps(), _NEVER)
 
 
 def _heard(segmenter: Segmenter, answer: Scores | Cut) -> Heard:

@@ -81,12 +81,11 @@ class Segmenter:
         longest_pause = max((rule.merge_samples for rule in rules), default=0)
         self._loudness = Loudness(self._KEEP_LOUDNESS + longest_pause)
 
-    def retune(
-        self, rules: Sequence[LabelRule], update_samples: int, end_sample: int
-    ) -> list[Event]:
+    def retune(self, rules: Sequence[LabelRule], update_samples: int) -> list[Event]:
         """From now on go by other rules; what is open stays so if its label does.
 
-        Segments of labels that are no longer wanted are cut off at `end_sample`.
+        Segments of labels that are no longer wanted are cut off where the sound is known so far:
+        of the same label, should it be wanted again, none begins before.
         """
         places = {rule.slug: place for place, rule in enumerate(rules)}
         events, kept = [], {}
@@ -96,10 +95,19 @@ class Segmenter:
                 kept[new] = segment
             elif segment.started:
                 if segment.sounding:
-                    segment.offset_sample = max(segment.offset_sample, end_sample)
+                    segment.offset_sample = max(segment.offset_sample, self.heard_until)
                 events.append(self._tell("end", place, segment, truncated=segment.sounding))
+        # A score that is on its way up is remembered, unless now it has not come so far.
+        rising = {
+            rule.slug: (rule.offset_threshold, begun)
+            for rule, begun in zip(self._rules, self._rising.tolist(), strict=True)
+        }
         self._open = kept
         self._apply(rules, update_samples)
+        for place, rule in enumerate(rules):
+            passed, begun = rising.get(rule.slug, (0.0, _LOW))
+            if rule.offset_threshold <= passed:
+                self._rising[place] = begun
         longest_pause = max((rule.merge_samples for rule in rules), default=0)
         self._loudness.keep(self._KEEP_LOUDNESS + longest_pause)
         return events

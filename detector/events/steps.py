@@ -221,3 +221,33 @@ class WatchedSteps:
         for step in steps:
             self._watch(step)
         return steps
+
+
+class SharedSteps:
+    """Steps of another kind, which others can have again once they were given out."""
+
+    def __init__(self, inner: Steps) -> None:
+        self._inner = inner
+        self.last: list[Step] = []
+        """What was given out last."""
+
+    def push(self, scores: Scores) -> list[Step]:
+        self.last = self._inner.push(scores)
+        return self.last
+
+    def flush(self) -> list[Step]:
+        self.last = self._inner.flush()
+        return self.last
+
+
+class SameSteps:
+    """The steps that another has just made of the same scores."""
+
+    def __init__(self, shared: SharedSteps) -> None:
+        self._shared = shared
+
+    def push(self, scores: Scores) -> list[Step]:  # noqa: ARG002 (they were pushed before)
+        return self._shared.last
+
+    def flush(self) -> list[Step]:
+        return self._shared.last

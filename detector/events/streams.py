@@ -52,6 +52,11 @@ class InOrder:
         self._until = [0] * streams
         """How far what was given out knows the sound."""
 
+    @property
+    def until(self) -> int:
+        """How far all streams know the sound."""
+        return min(self._until)
+
     def push(self, stream: int, heard: Heard) -> Iterator[tuple[Heard, int]]:
         """Take what a stream tells; yield whatever comes next, and how far all of them know."""
         moment = max(heard.until, self._least[stream])
@@ -60,7 +65,7 @@ class InOrder:
         while (first := self._first()) is not None:
             _, heard = self._waiting[first].popleft()
             self._until[first] = max(self._until[first], heard.until)
-            yield heard, min(self._until)
+            yield heard, self.until
 
     def _first(self) -> int | None:
         """The stream whose turn it is; None if it has to be waited for."""

@@ -1,8 +1,10 @@
 """What is loud and no model has a name for."""
 
+from collections import deque
 from dataclasses import dataclass, replace
 from typing import Final
 
+from detector.events.history import KEPT_S
 from detector.events.loudness import Loudness, dbfs
 from detector.events.streams import Heard
 from detector.events.telling import Life, Subject, Tally
@@ -24,6 +26,17 @@ class Limits:
     """What has a shorter pause between is one."""
 
 
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """How loud it was for a while."""
+
+    begin_sample: int
+    end_sample: int
+    level_dbfs: float
+    labelled: bool
+    """Whether a label accounts for it."""
+
+
 class LoudUnlabelled:
     """Judges the level of one stretch after the other, once every model knows what is around it."""
 
@@ -42,6 +55,22 @@ class LoudUnlabelled:
         """Onset and offset of what was heard."""
         self._life: Life | None = None
         self._started = False
+        self._judged: deque[Stretch] = deque()
+
+    def loudest(self, first_sample: int, end_sample: int) -> Stretch | None:
+        """Of what was judged last: the loudest that no label accounts for, or else of all."""
+        return max(
+            (
+                s
+                for s in self._judged
+                if s.begin_sample < end_sample and s.end_sample > first_sample
+            ),
+            key=lambda s: (
+                s.level_dbfs >= self._limits.threshold_dbfs and not s.labelled,
+                s.level_dbfs,
+            ),
+            default=None,
+        )
 
     def take(self, heard: Heard, until: int) -> list[Event]:
         """Take what one stream tells; all are known as far as `until`."""
@@ -80,7 +109,11 @@ class LoudUnlabelled:
             begin, self._next = self._next, self._next + self._limits.stretch
             energy = self._loudness.energy(self._next) - self._loudness.energy(begin)
             level = dbfs(max(0.0, energy) / self._limits.stretch)
-            if level >= self._limits.threshold_dbfs and not self._labelled(begin, self._next):
+            labelled = self._labelled(begin, self._next)
+            self._judged.append(Stretch(begin, self._next, level, labelled))
+            while self._judged[0].end_sample < begin - KEPT_S * SAMPLE_RATE:
+                self._judged.popleft()
+            if level >= self._limits.threshold_dbfs and not labelled:
                 events += self._extend(begin, self._next, level)
             else:
                 events += self._pause(self._next)

@@ -1,14 +1,16 @@
 """What is remembered of the last minutes, and what it says of why there was no event."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from detector.config import ModelSettings
 from detector.events.explanation import explain
-from detector.events.history import KEPT_S, Outcomes, ScoreHistory
+from detector.events.history import KEPT_S, HeardLabels, Outcomes, ScoreHistory
 from detector.events.labels import LabelRule, label_rules
 from detector.events.steps import ClipSteps, WatchedSteps
-from detector.records import SAMPLE_RATE, Event
+from detector.records import SAMPLE_RATE, Event, Scores
 from detector.spec import BundleSpec
 from tests.events.scores import clip, frames, plain_frames, rule, run, segmenter, tagger
 
@@ -140,21 +142,55 @@ def test_a_segment_that_is_muted_half_way_was_told_in_part() -> None:
 def test_a_new_threshold_counts_from_the_next_window() -> None:
     machine = segmenter(tagger(), rule(onset_threshold=0.8))
     assert run(machine, [clip(100, 0.6), clip(200, 0.6)]) == []
-    assert machine.retune([rule(onset_threshold=0.5)], 10**9, 200) == []
+    assert machine.retune([rule(onset_threshold=0.5)], 10**9) == []
     assert [e.type for e in run(machine, [clip(300, 0.6)])] == ["start"]
 
 
 def test_what_is_open_stays_open_when_its_rule_moves() -> None:
     machine = segmenter(tagger(), rule(0), rule(1))
     [start] = run(machine, [clip(100, 0.1, 0.9)])
-    assert machine.retune([rule(1)], 10**9, 100) == []
+    assert machine.retune([rule(1)], 10**9) == []
     [end] = run(machine, [clip(200, 0.9, 0.9), clip(300, 0.9, 0.1)])
     assert (end.type, end.label, end.onset_sample) == ("end", "label_1", start.onset_sample)
+
+
+@pytest.mark.parametrize(
+    ("offset_threshold", "onset"),
+    [(0.3, 100), (0.2, 100), (0.45, 300)],
+    ids=["same", "less", "more"],
+)
+def test_a_score_that_is_rising_is_remembered_unless_it_must_rise_further(
+    offset_threshold: float, onset: int
+) -> None:
+    def hop(number: int, score: float) -> Scores:
+        window = frames(100 * number, 100 * number + 100, [0.0])
+        return replace(window, frames=np.array([[score, 0.0]], np.float32))
+
+    machine = segmenter(plain_frames(), rule(1), rule(0))
+    # What was heard last counts with the next window.
+    assert run(machine, [hop(0, 0.1), hop(1, 0.4), hop(2, 0.4)]) == []
+    assert machine.retune([rule(0, offset_threshold=offset_threshold)], 10**9) == []
+    [start] = run(machine, [hop(3, 0.9), hop(4, 0.9)])
+    assert (start.label, start.onset_sample) == ("label_0", onset)
+
+
+def test_a_pattern_remembers_what_it_heard_of_its_labels_and_since_when() -> None:
+    labels = HeardLabels(["dog"], since=100)
+    for onset in range(0, 5000 * 10, 10):
+        labels.add(event("start", "dog", onset))
+        labels.add(event("start", "cat", onset))
+        labels.add(event("end", "dog", onset, onset + 5))
+    labels.add(event("start", "dog", 60_000))
+    assert labels.between(49_000, 60_000) == {"dog": 100}
+    assert labels.between(60_500, 60_600) == {"dog": 1}
+    assert labels.between(55_000, 56_000) == {}
+    assert labels.since == (5000 - 4096 - 1) * 10 + 5
+    assert labels.between(0, labels.since) == {}
 
 
 def test_a_label_that_is_no_longer_wanted_ends_cut_off() -> None:
     machine = segmenter(tagger(), rule(0), rule(1))
     run(machine, [clip(100, 0.9, 0.9)])
-    [end] = machine.retune([rule(1)], 10**9, 150)
-    assert (end.type, end.label, end.truncated, end.offset_sample) == ("end", "label_0", True, 150)
+    [end] = machine.retune([rule(1)], 10**9)
+    assert (end.type, end.label, end.truncated, end.offset_sample) == ("end", "label_0", True, 100)
     assert [e.label for e in run(machine, [clip(200, 0.1, 0.1)])] == ["label_1"]
