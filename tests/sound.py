@@ -167,3 +167,9 @@ def noise(seconds: float, rate: int, seed: int = 0) -> FloatArray:
     white = np.random.default_rng(seed).standard_normal(round(seconds * rate) + 7)
     smooth = sum(white[i : len(white) - 7 + i] for i in range(8))
     return np.asarray(0.5 * smooth / np.abs(smooth).max(), np.float32)
+
+
+def tone(hz: float, seconds: float) -> FloatArray:
+    """(n,) what a sound server is to play."""
+    times = np.arange(round(seconds * 16_000)) / 16_000
+    return (0.3 * np.sin(2 * np.pi * hz * times)).astype(np.float32)

@@ -7,24 +7,22 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import jsonschema
-import numpy as np
 import pytest
 
 from detector.publish.messages import json_schema
 from tests.broker import Broker, Subscriber, broker
 from tests.bundles import tone_bundle
+from tests.daemon import running as daemon
 from tests.recordings import held_out_clips, needs_recordings
 from tests.scene import SECONDS, Truth, render
-from tests.sound import SoundServer
+from tests.sound import SoundServer, tone
 
 __all__ = ["broker"]
 
@@ -32,23 +30,6 @@ pytestmark = [pytest.mark.sound, pytest.mark.broker]
 
 NODE = "detector/attic"
 LABELS = ("dog", "crying_baby", "siren", "rooster", "church_bells", "clock_alarm")
-
-
-@contextlib.asynccontextmanager
-async def daemon(config: Path) -> AsyncIterator[asyncio.subprocess.Process]:
-    """`detector run`; killed at the end if it still runs."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "detector", "run", "--config", str(config)),
-        stderr=asyncio.subprocess.PIPE,
-    )
-    log = asyncio.create_task(process.stderr.read())  # type: ignore[union-attr]
-    try:
-        yield process
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
-        sys.stderr.write((await log).decode())  # shown if the test fails
 
 
 def write_config(folder: Path, port: int, model: str = "") -> Path:
@@ -140,12 +121,6 @@ def assert_well_formed(told: list[dict[str, Any]]) -> None:
 TONES = '[models.tones]\nbundle = "./tones"\n'
 
 
-def tone(hz: float, seconds: float) -> "np.ndarray[Any, np.dtype[np.float32]]":
-    return (0.3 * np.sin(2 * np.pi * hz * np.arange(round(seconds * 16_000)) / 16_000)).astype(
-        np.float32
-    )
-
-
 def test_a_stop_ends_what_is_open_and_says_that_it_was_cut(
     sound_server: SoundServer, broker: Broker, tmp_path: Path
 ) -> None:
@@ -153,15 +128,15 @@ def test_a_stop_ends_what_is_open_and_says_that_it_was_cut(
 
     async def hear() -> Subscriber:
         config = write_config(tmp_path, broker.port, TONES)
-        async with broker.subscriber() as subscriber, daemon(config) as process:
+        async with broker.subscriber() as subscriber, daemon(config) as running:
             await listening(subscriber)
             playing = asyncio.create_task(
                 asyncio.to_thread(sound_server.play_samples, tone(500, 6), 16_000)
             )
             await subscriber.until(lambda s: s.last(f"{NODE}/hall/state/low") == "ON")
             stopped = time.monotonic()
-            process.send_signal(signal.SIGTERM)
-            assert await process.wait() == 0
+            running.process.send_signal(signal.SIGTERM)
+            assert await running.ended() == 0
             assert time.monotonic() - stopped < 10
             await subscriber.until(lambda s: s.last(f"{NODE}/status") == "offline")
             await playing
@@ -207,7 +182,7 @@ def test_a_sound_ends_when_the_microphone_stalls_and_begins_anew_when_it_is_hear
 
     async def hear() -> tuple[Subscriber, dict[str, Any]]:
         config = write_config(tmp_path, broker.port, TONES)
-        async with broker.subscriber() as subscriber, daemon(config) as process:
+        async with broker.subscriber() as subscriber, daemon(config) as running:
             await listening(subscriber)
             playing = asyncio.create_task(
                 asyncio.to_thread(sound_server.play_samples, tone(500, 6), 16_000)
@@ -221,7 +196,7 @@ def test_a_sound_ends_when_the_microphone_stalls_and_begins_anew_when_it_is_hear
             finally:
                 sound_server.cont()
             await subscriber.until(lambda s: s.last(f"{NODE}/hall/state/low") == "ON")
-            process.send_signal(signal.SIGTERM)
+            running.process.send_signal(signal.SIGTERM)
             await subscriber.until(lambda s: s.last(f"{NODE}/status") == "offline")
             await playing
             return subscriber, end
@@ -241,7 +216,7 @@ def test_a_sound_ends_when_the_microphone_is_unplugged_and_begins_anew_when_it_i
 
     async def hear() -> tuple[Subscriber, dict[str, Any]]:
         config = write_config(tmp_path, broker.port, TONES)
-        async with broker.subscriber() as subscriber, daemon(config) as process:
+        async with broker.subscriber() as subscriber, daemon(config) as running:
             await listening(subscriber)
             playing = asyncio.create_task(asyncio.to_thread(play))
             await subscriber.until(lambda s: s.last(f"{NODE}/hall/state/low") == "ON")
@@ -254,7 +229,7 @@ def test_a_sound_ends_when_the_microphone_is_unplugged_and_begins_anew_when_it_i
             await listening(subscriber)
             again = asyncio.create_task(asyncio.to_thread(play))
             await subscriber.until(lambda s: s.last(f"{NODE}/hall/state/low") == "ON")
-            process.send_signal(signal.SIGTERM)
+            running.process.send_signal(signal.SIGTERM)
             await subscriber.until(lambda s: s.last(f"{NODE}/status") == "offline")
             await again
             return subscriber, end
@@ -270,12 +245,12 @@ def test_the_last_will_speaks_for_a_daemon_that_was_killed(
 
     async def hear() -> None:
         config = write_config(tmp_path, broker.port, TONES)
-        async with broker.subscriber() as subscriber, daemon(config) as process:
+        async with broker.subscriber() as subscriber, daemon(config) as running:
             await listening(subscriber)
             assert subscriber.last(f"{NODE}/status") == "online"
-            process.kill()
+            running.process.kill()
             await subscriber.until(lambda s: s.last(f"{NODE}/status") == "offline")
-            await orphans_gone(process.pid)
+            await orphans_gone(running.process.pid)
 
     asyncio.run(hear())
 

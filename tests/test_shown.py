@@ -19,8 +19,8 @@ import pytest
 
 from tests.broker import Broker, broker
 from tests.bundles import LOW_HZ, tone_bundle
-from tests.sound import SoundServer
-from tests.test_end_to_end import daemon, tone
+from tests.daemon import running as daemon
+from tests.sound import SoundServer, tone
 
 __all__ = ["broker"]
 
@@ -153,7 +153,7 @@ def test_mosquitto_sub_shows_exactly_what_is_documented(
 
     async def hear(shown: Shown) -> None:
         """A tone, a mute, a microphone that is pulled out and comes back, and a stop."""
-        async with daemon(config) as process:
+        async with daemon(config) as running:
             await listening(shown)
             sound = np.concatenate((tone(LOW_HZ, 2), np.zeros(32_000, np.float32)))
             await asyncio.to_thread(sound_server.play_samples, sound, 16_000)
@@ -166,8 +166,8 @@ def test_mosquitto_sub_shows_exactly_what_is_documented(
             sound_server.load_sink()
             await listening(shown)
             await shown.until(lambda s: s.on(f"{HALL}/gaps"))
-            process.send_signal(signal.SIGTERM)
-            assert await process.wait() == 0
+            running.process.send_signal(signal.SIGTERM)
+            assert await running.ended() == 0
         await shown.until(lambda s: s.on(f"{NODE}/status") == ["online", "offline"])
 
     with mosquitto_sub(broker, "-v") as shown:
