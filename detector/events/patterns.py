@@ -18,8 +18,8 @@ from detector.config import (
 )
 from detector.errors import ConfigError
 from detector.events.group import Group
-from detector.events.labels import hint, label_rules
-from detector.events.rhythm import Repetition, Rhythm
+from detector.events.labels import LabelRule, hint, label_rules
+from detector.events.rhythm import Repetition, Rhythm, faint
 from detector.events.segmenter import Segmenter
 from detector.events.steps import Steps
 from detector.events.streams import Heard, Hop, InOrder
@@ -49,9 +49,10 @@ class Ear:
         return list(self.published) if self.spec.ctc else [x.slug for x in self.spec.labels]
 
 
-Kind = Literal["published", "hidden", "raw"]
+Kind = Literal["published", "hidden", "raw", "beeps"]
 """published: what the model's events tell; hidden: as they would, of labels that are not published;
-raw: each stretch in which a score is over the threshold, however short, with nothing merged."""
+raw: each stretch in which a score is over the threshold, however short, with nothing merged; beeps:
+the same, and beside each label a faint one of half its threshold."""
 
 Stream = tuple[int, Kind] | str
 """A model's, or that of the pattern of this slug."""
@@ -258,7 +259,7 @@ class _Plan:
                 f"patterns.{slug}.label: {names} have a label {pattern.label!r}; "
                 "say with model = … whose is meant"
             )
-        return [self._member(index, "raw", pattern.label) for index in found]
+        return [self._member(index, "beeps", pattern.label) for index in found]
 
     def _all(self, index: int) -> Stream:
         """All that a model hears: what its bundle enables too, even if it is not published."""
@@ -322,9 +323,17 @@ def _segmenter(ear: Ear, kind: Kind, slugs: Collection[str]) -> Segmenter:
         rules = label_rules(ear.spec, ear.settings, slugs)
     except ConfigError as error:
         raise ConfigError(f"models.{ear.name}: {error}") from None
-    if kind == "raw":
+    if kind in ("raw", "beeps"):
         rules = [replace(rule, min_samples=0, merge_samples=0) for rule in rules]
+    if kind == "beeps":
+        rules += [_faint(rule) for rule in rules]
     return Segmenter(ear.spec.id, rules, ear.steps(), _NEVER)
+
+
+def _faint(rule: LabelRule) -> LabelRule:
+    onset = rule.onset_threshold / 2
+    offset = min(onset, rule.offset_threshold)
+    return replace(rule, slug=faint(rule.slug), onset_threshold=onset, offset_threshold=offset)
 
 
 def _heard(segmenter: Segmenter, answer: Scores | Cut) -> Heard:
