@@ -168,15 +168,16 @@ class Patterns:
         for index, heard in enumerate(published):
             events += self._tell((index, "published"), heard)
         known_until = min((heard.until for heard in published), default=0)
-        self._segmenters = {s: x for s, x in self._segmenters.items() if s in plan.rules}
+        before, self._segmenters = self._segmenters, {}  # in the order of the plan
         for stream, rules in plan.rules.items():
             ear = plan.ears[stream[0]]
-            if segmenter := self._segmenters.get(stream):
+            if segmenter := before.get(stream):
                 ends = segmenter.retune(rules, _NEVER)
                 events += self._tell(stream, Heard(segmenter.heard_until, tuple(ends)))
             else:
-                self._segmenters[stream] = Segmenter(ear.spec.id, rules, ear.steps(), _NEVER)
+                segmenter = Segmenter(ear.spec.id, rules, ear.steps(), _NEVER)
                 self._begun[stream].clear()  # of an earlier one
+            self._segmenters[stream] = segmenter
         self._patterns = {
             slug: self._patterns.get(slug)
             or _Pattern(

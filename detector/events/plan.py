@@ -13,6 +13,7 @@ from detector.config import (
 )
 from detector.errors import ConfigError
 from detector.events.labels import LabelRule, hint, label_rules
+from detector.events.rhythm import faint
 from detector.events.steps import Steps
 from detector.spec import BundleSpec
 
@@ -37,9 +38,10 @@ class Ear:
         return list(self.published) if self.spec.ctc else [x.slug for x in self.spec.labels]
 
 
-Kind = Literal["published", "hidden", "raw"]
+Kind = Literal["published", "hidden", "raw", "beeps"]
 """published: what the model's events tell; hidden: as they would, of labels that are not published;
-raw: each stretch in which a score is over the threshold, however short, with nothing merged."""
+raw: each stretch in which a score is over the threshold, however short, with nothing merged; beeps:
+the same, and beside each label a faint one of half its threshold."""
 
 Stream = tuple[int, Kind] | str
 """A model's, or that of the pattern of this slug."""
@@ -151,7 +153,7 @@ class Plan:
                 f"patterns.{slug}.label: {names} have a label {pattern.label!r}; "
                 "say with model = … whose is meant"
             )
-        return [self._member(index, "raw", pattern.label) for index in found]
+        return [self._member(index, "beeps", pattern.label) for index in found]
 
     def _all(self, index: int) -> Stream:
         """All that a model hears: what its bundle enables too, even if it is not published."""
@@ -187,6 +189,14 @@ def _rules(ear: Ear, kind: Kind, slugs: Collection[str]) -> list[LabelRule]:
         rules = label_rules(ear.spec, ear.settings, slugs)
     except ConfigError as error:
         raise ConfigError(f"models.{ear.name}: {error}") from None
-    if kind == "raw":
-        return [replace(rule, min_samples=0, merge_samples=0) for rule in rules]
+    if kind in ("raw", "beeps"):
+        rules = [replace(rule, min_samples=0, merge_samples=0) for rule in rules]
+    if kind == "beeps":
+        rules += [_faint(rule) for rule in rules]
     return rules
+
+
+def _faint(rule: LabelRule) -> LabelRule:
+    onset = rule.onset_threshold / 2
+    offset = min(onset, rule.offset_threshold)
+    return replace(rule, slug=faint(rule.slug), onset_threshold=onset, offset_threshold=offset)

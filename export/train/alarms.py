@@ -48,8 +48,13 @@ def beeps(rng: Generator, seconds: float = 7) -> Alarm:
         if not like_smoke and not like_monoxide:
             break
     rhythm = [(on, off)] * (count - 1) + [(on, pause)]
-    hertz = float(np.exp(rng.uniform(np.log(400), np.log(4500))))
-    return _sound(rng, rhythm, (hertz, rng.random() < 0.3), seconds)
+    return _sound(rng, rhythm, _any_tone(rng), seconds)
+
+
+def steady(rng: Generator, seconds: float = 20) -> Alarm:
+    """Half a second on, half a second off and no pause, as a lorry that backs; any tone."""
+    on, off = 0.5 * rng.uniform(0.93, 1.07, 2)
+    return _sound(rng, [(on, off)], _any_tone(rng), seconds)
 
 
 def _sounder(rng: Generator) -> tuple[float, bool]:
@@ -57,6 +62,11 @@ def _sounder(rng: Generator) -> tuple[float, bool]:
     if rng.random() < 0.75:
         return float(rng.uniform(2800, 3500)), bool(rng.random() < 0.3)
     return float(rng.uniform(490, 550)), True
+
+
+def _any_tone(rng: Generator) -> tuple[float, bool]:
+    """The same, of something that is no alarm."""
+    return float(np.exp(rng.uniform(np.log(400), np.log(4500)))), rng.random() < 0.3
 
 
 def _sound(

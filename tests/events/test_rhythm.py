@@ -1,65 +1,28 @@
 """Beeps in a rhythm are an alarm, and others are none."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detector.config import RHYTHMS
-from detector.events.rhythm import Repetition, Rhythm
-from detector.events.streams import Heard
-from detector.records import SAMPLE_RATE, Event
 from export.train.alarms import Alarm, beeps, carbon_monoxide, smoke
+from tests.events.rhythms import (
+    LATENCY_S,
+    T4,
+    cycles,
+    first_told,
+    repetition,
+    t3,
+    t4,
+    train,
+)
 from tests.events.scores import lives
-from tests.events.streams import Span, at, feed, heard, seconds, subject
+from tests.events.streams import Span, at, feed, heard, seconds
 
 FRAME_S = 0.04
 Synthesise = Callable[[np.random.Generator], Alarm]
-
-LATENCY_S = 0.6
-"""What a model with 40 ms frames and a hop of 0.2 s knows late, and some to spare."""
-
-
-def repetition(name: str = "t3", update_s: float = 1000, **changes: float | Span) -> Repetition:
-    ranges = {**RHYTHMS[name], **changes}
-
-    def span(key: str) -> tuple[int, int]:
-        least, most = ranges[key]
-        return at(least), at(most)
-
-    rhythm = Rhythm(ranges["count"], span("on_s"), span("off_s"), span("pause_s"))
-    return Repetition(subject(update_s), "beep", rhythm)
-
-
-def train(count: int, on: float, off: float, begin: float = 0.0) -> list[Span]:
-    return [(begin + i * (on + off), begin + i * (on + off) + on) for i in range(count)]
-
-
-def cycles(cycle: Sequence[Span], period: float, number: int, begin: float = 1.0) -> list[Span]:
-    return [
-        (begin + i * period + a, begin + i * period + b) for i in range(number) for a, b in cycle
-    ]
-
-
-T3 = train(3, 0.5, 0.5)
-T4 = train(4, 0.1, 0.1)
-
-
-def t3(number: int, begin: float = 1.0) -> list[Span]:
-    return cycles(T3, 4.0, number, begin)
-
-
-def t4(number: int, begin: float = 1.0) -> list[Span]:
-    return cycles(T4, 5.7, number, begin)
-
-
-def first_told(machine: Repetition, stream: Iterable[Heard]) -> tuple[Event, float] | None:
-    for item in stream:
-        for found in machine.take(item, item.until):
-            return found, item.until / SAMPLE_RATE
-    return None
 
 
 @pytest.mark.parametrize(("name", "alarm"), [("t3", t3(5, 2.3)), ("t4", t4(4, 2.3))])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from export.train.alarms import Alarm, beeps, carbon_monoxide, smoke
+from export.train.alarms import Alarm, beeps, carbon_monoxide, smoke, steady
 
 pytestmark = pytest.mark.export
 SEEDS = range(20)
@@ -49,7 +49,7 @@ def test_monoxide_alarm_beeps_four_times_a_tenth_of_a_second(seed: int) -> None:
     assert lengths == pytest.approx([0.1] * len(lengths), abs=0.04)
 
 
-@pytest.mark.parametrize("make", [smoke, carbon_monoxide, beeps])
+@pytest.mark.parametrize("make", [smoke, carbon_monoxide, beeps, steady])
 def test_sound_is_where_the_alarm_says_that_it_beeps(make: type) -> None:
     for seed in SEEDS:
         alarm = make(np.random.default_rng(seed))
@@ -65,3 +65,9 @@ def test_other_beeps_have_no_alarm_rhythm() -> None:
         lengths = [seconds for on, seconds in runs(alarm) if on]
         counts = set(beeps_in_a_row(alarm, 1.25))
         assert not (counts == {3} and lengths and abs(float(np.mean(lengths)) - 0.5) < 0.1)
+
+
+def test_steady_beeps_never_pause() -> None:
+    for seed in SEEDS:
+        lengths = [seconds for _, seconds in runs(steady(np.random.default_rng(seed)))]
+        assert lengths == pytest.approx([0.5] * len(lengths), abs=0.06)
