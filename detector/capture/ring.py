@@ -85,6 +85,8 @@ class RingBuffer:
         else:
             self._store(item)
             self._forget()
+            while self._cuts and self._cuts[0] < self._pieces[0].first_sample:
+                self._cuts.popleft()
         while len(self._pieces) > self._MAX_PIECES:
             self._pieces.popleft()
         self._end = item.end_sample

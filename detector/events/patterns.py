@@ -55,6 +55,7 @@ class _Pattern:
         self._order = InOrder(len(going_on))
         self._going_on = {stream: tuple(events) for stream, events in going_on.items() if events}
         self._labels = HeardLabels(_counted(settings), since)
+        self._since = since
         self._cut: int | None = None
         """Where the sound stops, if not all streams have come so far."""
 
@@ -84,7 +85,7 @@ class _Pattern:
 
     def stop(self) -> Heard:
         """End what goes on, as far as it is known."""
-        until = self._order.until
+        until = max(self._order.until, self._since)
         return Heard(until, tuple(self._machine.cut(until)))
 
     def explain(
@@ -114,7 +115,7 @@ class Patterns:
         hops = [ear.hop_samples for ear in plan.ears]
         self._level = min(range(len(hops)), key=hops.__getitem__, default=0)
         self._free_from: dict[str, int] = {}
-        """Where a pattern ended that was, as it then was: another of its name begins after it."""
+        """Where the last event of a pattern ended: as another it begins after that."""
         self.retune(plan, [])
 
     @property
@@ -163,8 +164,6 @@ class Patterns:
             if not same or plan.streams.get(slug) != pattern.streams:
                 ended = self._patterns.pop(slug).stop()
                 events += [*ended.events, *self._tell(slug, ended)]
-                offsets = [event.offset_sample or 0 for event in ended.events]
-                self._free_from[slug] = max([self._free_from.get(slug, 0), *offsets])
         for index, heard in enumerate(published):
             events += self._tell((index, "published"), heard)
         known_until = min((heard.until for heard in published), default=0)
@@ -206,6 +205,10 @@ class Patterns:
             key = event.model, event.label, event.onset_sample
             if event.type == "end":
                 begun.pop(key, None)
+                if isinstance(stream, str) and event.offset_sample is not None:
+                    self._free_from[stream] = max(
+                        self._free_from.get(stream, 0), event.offset_sample
+                    )
             else:
                 begun[key] = replace(event, type="start")
         events = []

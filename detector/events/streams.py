@@ -59,7 +59,8 @@ class InOrder:
 
     def push(self, stream: int, heard: Heard) -> Iterator[tuple[Heard, int]]:
         """Take what a stream tells; yield whatever comes next, and how far all of them know."""
-        moment = max(heard.until, self._least[stream])
+        # A cut comes after all that the others have to tell of the sound before it.
+        moment = max(heard.until + heard.cut, self._least[stream])
         self._least[stream] = moment + 1 if heard.cut else moment
         self._waiting[stream].append((moment, heard))
         while (first := self._first()) is not None:

@@ -81,6 +81,7 @@ class DurableOutbox:
         self._begun = False
         self.on_change: Callable[[], None] = lambda: None
         self.on_drop: Callable[[], None] = lambda: None
+        self.on_begun: Callable[[], None] = lambda: None
 
         self._unsaved = Shelf(capacity, capacity_bytes)
         self._unsaved_dropped = self._unsaved_rejected = 0  # not in the file's counters
@@ -319,6 +320,7 @@ class DurableOutbox:
             log.error("events were lost with the last run: they are not on the disk",
                  events=begun.lost)  # fmt: skip
         self._wake.set()
+        self.on_begun()
 
     def _go_on_from(self, watermark: Watermark) -> None:
         self._last_ticket = max(self._last_ticket, watermark.ticket)

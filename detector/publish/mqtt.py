@@ -28,6 +28,8 @@ from detector.publish.suspicion import Suspicion
 log = structlog.get_logger()
 
 _LATE_S: Final = 10.0
+_LONGEST_PARDON_S: Final = 3600.0
+"""A retained value that was given up is tried again once a connection has lasted for so long."""
 _GOODBYE_S: Final = 1.0
 
 _TROUBLES: Final[tuple[str, ...]] = get_args(Cause)
@@ -60,7 +62,7 @@ class MqttPublisher(Publisher):
         self._place = settings.prefix, node
         self._clock = clock
         self._backoff = Backoff(first_retry_s, longest_retry_s)
-        self._good_after_s = longest_retry_s
+        self._good_after_s = self._pardon_after_s = longest_retry_s
         self._sparse = SparseLog(clock)
         self._outbox: Outbox = (
             MemoryOutbox(settings.queue_events, settings.queue_bytes) if outbox is None else outbox
@@ -210,6 +212,7 @@ class MqttPublisher(Publisher):
         On cancellation the broker is told, within about 2 s, that node and sources are offline.
         """
         self._keep(topics.node_status(*self._place), "online")
+        self._outbox.on_begun = self._part_with_what_is_gone
         self._part_with_what_is_gone()
         while True:
             try:
@@ -237,6 +240,7 @@ class MqttPublisher(Publisher):
             self._retained.all_due()
             self._suspicion.connected()
             link.lost.add_done_callback(lambda _: self._work.set())
+            pardon = asyncio.get_running_loop().call_later(self._pardon_after_s, self._pardon)
             for topic in self._subscriptions:
                 self._subscribe(link, topic)
             try:
@@ -250,9 +254,9 @@ class MqttPublisher(Publisher):
                 raise
             finally:
                 self._link = None
+                pardon.cancel()
                 if self._clock() - began >= self._good_after_s:
                     self._backoff.reset()
-                    self._retained.pardon()
                     self._sparse.forget("connected", *_TROUBLES)
 
     async def _serve(self, link: Link, *, goodbye: bool = False) -> None:
@@ -263,7 +267,7 @@ class MqttPublisher(Publisher):
                 raise link.why_lost()
             while link.has_room and self._send_next(link, events=not goodbye):
                 pass
-            if goodbye and not link.unconfirmed:
+            if goodbye and link.quiet:
                 return
             try:
                 async with asyncio.timeout_at(link.deadline):
@@ -356,6 +360,8 @@ class MqttPublisher(Publisher):
                 self._outbox.forget(topic)
         if not (self._suspicion.in_flight or self._retained.any_due or len(self._outbox)):
             self._suspicion.cleared()
+            if not self._retained.any_given_up:
+                self._pardon_after_s = self._good_after_s
         self._work.set()
 
     def _reject_value(self, what: str, topic: str, reason: str) -> None:
@@ -378,12 +384,18 @@ class MqttPublisher(Publisher):
         why = f"the broker hung up on it {self._suspicion.POISON_AFTER} times"
         if isinstance(poison, str):
             self._retained.give_up(poison)
+            self._pardon_after_s = min(2 * self._pardon_after_s, _LONGEST_PARDON_S)
             self._reject_value("given up", poison, f"{why}: it is not sent for now")
         elif poison is not None:
             oldest = self._outbox.oldest()
             if oldest is not None and oldest.ticket == poison:
                 self._reject(oldest, self._topic(oldest), why)
                 self._settled()
+
+    def _pardon(self) -> None:
+        """The trouble may have been the broker's: what was given up for it is tried again."""
+        self._retained.pardon()
+        self._work.set()
 
     def _part_with_what_is_gone(self) -> None:
         """Take back what an earlier life has left with the broker and this one does not have.
@@ -393,7 +405,7 @@ class MqttPublisher(Publisher):
         stays = topics.stats(*self._place)
         for topic in sorted(set(self._outbox.told) - {stays}):
             if topic not in self._retained:
-                self._retained.set(topic, topics.last_word(topic))
+                self._tell(topic, topics.last_word(topic))
                 self._leaving.add(topic)
 
     async def _say_goodbye(self, link: Link) -> None:

@@ -68,6 +68,8 @@ class Outbox(Protocol):
     """Called, in the event loop, when something has changed that nobody has asked for."""
     on_drop: Callable[[], None]
     """Called, in the event loop, when events or gaps were dropped because too many waited."""
+    on_begun: Callable[[], None]
+    """Called, in the event loop, when `told` is known that was not, since the disk was late."""
 
     def __len__(self) -> int:
         """How many wait, those on their way included."""
@@ -160,6 +162,7 @@ class MemoryOutbox:
         self._sequences: dict[str, int] = {}
         self.on_change: Callable[[], None] = lambda: None
         self.on_drop: Callable[[], None] = lambda: None
+        self.on_begun: Callable[[], None] = lambda: None
 
     def __len__(self) -> int:
         return len(self._waiting)

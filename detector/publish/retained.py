@@ -18,6 +18,10 @@ class RetainedValues:
     def any_due(self) -> bool:
         return bool(self._due)
 
+    @property
+    def any_given_up(self) -> bool:
+        return bool(self._given_up)
+
     def value(self, topic: str) -> str | None:
         """The newest value; None if there is none."""
         return self._values.get(topic)
@@ -75,5 +79,9 @@ class RetainedValues:
         self._due.pop(topic, None)
 
     def pardon(self, *topics: str) -> None:
-        """Let these topics, else all, be sent again when they are due."""
-        self._given_up.difference_update(topics or tuple(self._given_up))
+        """Let these topics, else all, be sent again."""
+        for topic in topics or tuple(self._given_up):
+            if topic in self._given_up:
+                self._given_up.discard(topic)
+                self.forget(topic)
+                self.due(topic)

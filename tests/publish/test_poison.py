@@ -1,12 +1,13 @@
 """Messages on which a broker hangs up without a word: the others must get through."""
 
-import asyncio
 import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from paho.mqtt.packettypes import PacketTypes
 
+from detector.publish.suspicion import Suspicion
 from tests.broker import Broker, Proxy
 from tests.publish.helpers import EVENTS, STATUS, Logs, event, publishing, sequences
 
@@ -67,7 +68,32 @@ async def test_retained_value_on_which_the_broker_hangs_up_is_given_up_and_event
         assert "hung up on it 5 times" in error["reason"]
 
 
-async def test_what_was_given_up_is_tried_again_with_a_new_value_or_a_new_connection(
+async def test_trouble_that_passes_keeps_no_value_from_the_broker(broker: Broker) -> None:
+    lost = 0
+
+    def judge(packet: bytes, from_client: bool) -> bool | None:  # noqa: FBT001
+        nonlocal lost
+        if (
+            not from_client
+            or packet[0] >> 4 != PacketTypes.PUBLISH
+            or lost == Suspicion.POISON_AFTER
+        ):
+            return True
+        lost += 1
+        return None
+
+    async with (
+        broker.subscriber() as seen,
+        Proxy(broker.port, judge) as proxy,
+        publishing(broker.settings(port=proxy.port), longest_retry_s=0.1) as publisher,
+    ):
+        publisher.event(event(1))
+        await seen.until(lambda s: s.on(EVENTS))
+        assert publisher.counts()["rejected_values"] == 1, "what is always told first was blamed"
+        await seen.until(lambda s: s.last(STATUS) == "online")
+
+
+async def test_what_was_given_up_is_tried_again_with_a_new_value_or_when_all_is_well(
     broker: Broker,
 ) -> None:
     dislikes = b"poison"
@@ -88,9 +114,7 @@ async def test_what_was_given_up_is_tried_again_with_a_new_value_or_a_new_connec
         publisher.retain("x/config", "less of it")
         await seen.until(lambda s: s.on("x/config") == ["less of it"])
         assert seen.on("x/status") == []
-        await asyncio.sleep(0.2)
-        dislikes = b"cut"
-        publisher.event(event(2, name="cut"))  # ends the connection, which has lasted
+        dislikes = b"nothing any more"
         await seen.until(lambda s: s.on("x/status") == ["poison as well"])
 
 

@@ -20,7 +20,8 @@ from detector.publish.durable import DurableOutbox
 from detector.publish.outbox import Letter, Waiting
 from detector.publish.store import Store
 from detector.publish.watermark import Watermark
-from tests.publish.helpers import Logs, event
+from tests.broker import Broker
+from tests.publish.helpers import Logs, delivering, event, publishing
 from tests.publish.outboxes import fill, left_in, opened, stored, take_all, until
 
 ROOT = Path(__file__).parents[2]
@@ -93,6 +94,23 @@ async def test_what_lies_on_the_disk_joins_in_once_it_answers(tmp_path: Path) ->
         assert outbox.stats()["storage"] == "ok"
         assert outbox.sequence("hall") == 5
     assert await left_in(tmp_path) == [1, 2, 3, 5]
+
+
+async def test_what_an_earlier_life_left_on_is_taken_back_once_the_disk_answers(
+    tmp_path: Path, broker: Broker
+) -> None:
+    gone = "detector/attic/hall/state/gone"
+    async with broker.subscriber(gone) as seen:
+        async with delivering(broker.settings(), tmp_path) as first:
+            first.retain(gone, "ON")
+            await seen.until(lambda s: s.on(gone) == ["ON"])
+        async with (
+            waiting_for(tmp_path) as (outbox, pipe),
+            publishing(broker.settings(), outbox=outbox) as second,
+        ):
+            await until(lambda: second.connected)
+            pipe.answer()
+            await seen.until(lambda s: s.on(gone) == ["ON", "OFF", ""])
 
 
 async def test_a_folder_that_is_taken_by_the_time_the_disk_answers_is_said(
