@@ -22,6 +22,7 @@ COMPOSERS = (
     "fitting",
     "loading",
     "control",
+    "source",
     "daemon",
     "cli",
     "__main__",
