@@ -9,10 +9,7 @@ import numpy as np
 from detector.events.labels import LabelRule
 from detector.events.loudness import Loudness, dbfs
 from detector.events.steps import Step, Steps
-from detector.records import SAMPLE_RATE, Event, EventType, Scores
-
-_LOW: Final = -1
-"""In place of a sample: the score is below its offset threshold."""
+from detector.records import SAMPLE_RATE, Event, EventType, FloatArray, Scores
 
 
 @dataclass(slots=True)
@@ -118,40 +115,60 @@ class Segmenter:
         self._index = np.array([rule.index for rule in rules], int)
         self._onset = np.array([rule.onset_threshold for rule in rules], np.float32)
         self._offset = np.array([rule.offset_threshold for rule in rules], np.float32)
-        self._rising = np.full(len(rules), _LOW)  # where each score passed its offset threshold
+        # By the rule's place, where the score passed its offset threshold, while it is above.
+        self._rising: dict[int, int] = {}
 
     def push(self, scores: Scores) -> list[Event]:
         """Take the scores of the next window."""
         self._loudness.push(scores.end_sample, scores.new_samples, scores.power)
-        return [e for step in self._steps.push(scores) for e in self._step(step)]
+        return self._hear(self._steps.push(scores))
 
     def cut(self, end_sample: int) -> list[Event]:
         """End every segment: what comes after `end_sample` was not heard, or will not be."""
-        events = [e for step in self._steps.flush() for e in self._step(step)]
+        events = self._hear(self._steps.flush())
         for place, segment in sorted(self._open.items()):
             if segment.sounding:
                 segment.offset_sample = end_sample
             if segment.started:
                 events.append(self._tell("end", place, segment, truncated=segment.sounding))
         self._open.clear()
-        self._rising[:] = _LOW
+        self._rising = {}
         self.heard_until = end_sample
         return events
 
-    def _step(self, step: Step) -> list[Event]:
-        scores = step.scores[self._index]
-        if step.prompt:
-            begun = np.where(self._rising == _LOW, step.onset_sample, self._rising)
-            self._rising = np.where(scores >= self._offset, begun, _LOW)
-            self.heard_until = max(self.heard_until, self._known_until(step))
-        else:
-            self.heard_until = step.end_sample
-        hot = scores >= self._onset
-        if not self._open and not hot.any():
+    def _hear(self, steps: Sequence[Step]) -> list[Event]:
+        if not steps:
             return []
+        scores = np.array([step.scores for step in steps])[:, self._index]
+        # In most steps nothing is heard: what is, is looked for once in all of them.
+        above: dict[int, list[int]] = {}
+        for i, place in np.argwhere(scores >= self._offset).tolist():
+            above.setdefault(i, []).append(place)
         events = []
-        for place in sorted({*self._open, *np.flatnonzero(hot).tolist()}):
-            events += self._advance(place, step, float(scores[place]), hot=bool(hot[place]))
+        for i, step in enumerate(steps):
+            if i in above or self._open:
+                events += self._step(step, scores[i], above.get(i, []))
+            else:
+                self._rising = {}
+                self.heard_until = max(self.heard_until, step.end_sample)
+        return events
+
+    def _step(self, step: Step, scores: FloatArray, above: list[int]) -> list[Event]:
+        """Bring all labels one step on.
+
+        Args:
+            step: the step.
+            scores: (n_rules,) float32, its scores.
+            above: the places of those that reach their offset threshold.
+        """
+        if step.prompt:
+            rising = self._rising
+            self._rising = {place: rising.get(place, step.onset_sample) for place in above}
+        self.heard_until = max(self.heard_until, self._known_until(step))
+        hot = {place for place in above if scores[place] >= self._onset[place]}
+        events = []
+        for place in sorted(hot.union(self._open)):
+            events += self._advance(place, step, float(scores[place]), hot=place in hot)
         return events
 
     def _advance(self, place: int, step: Step, score: float, *, hot: bool) -> list[Event]:
@@ -178,14 +195,19 @@ class Segmenter:
 
     def _quiet_until(self, place: int, sample: int) -> int:
         """Where the score of `place` began to rise, if it is rising at `sample`; else that."""
-        rising = int(self._rising[place])
-        return rising if rising != _LOW and sample - rising <= self._LONGEST_RISE else sample
+        rising = self._rising.get(place, sample)
+        return rising if sample - rising <= self._LONGEST_RISE else sample
 
     def _known_until(self, step: Step) -> int:
         """Before which no segment can begin any more."""
-        rising = np.delete(self._rising, list(self._open))
-        rising = rising[(rising != _LOW) & (step.end_sample - rising <= self._LONGEST_RISE)]
-        return int(rising.min(initial=step.end_sample))
+        return min(
+            (
+                rising
+                for place, rising in self._rising.items()
+                if place not in self._open and step.end_sample - rising <= self._LONGEST_RISE
+            ),
+            default=step.end_sample,
+        )
 
     def _report(self, place: int, segment: _Segment, step: Step) -> list[Event]:
         """What there is to tell of a segment that is heard in `step`."""

@@ -151,14 +151,13 @@ class FrameSteps:
         if self._next is None:
             return []
         count = min(max(0, stop - self._next), len(self._sums))
+        shown = np.flatnonzero(self._weights[:count])  # a window that was skipped shows none
+        scores = np.asarray(self._sums[shown] / self._weights[shown, None], np.float32)
         steps = []
-        for i in range(count):
-            if self._weights[i] == 0:  # no window showed this frame
-                continue
+        for i, row in zip(shown.tolist(), scores, strict=True):
             begin = self._begin(self._next + i, self._origin)
             end = begin + self._frame
-            scores = np.asarray(self._sums[i] / self._weights[i], np.float32)
-            steps.append(Step(begin, end, end, new=True, scores=scores, prompt=True))
+            steps.append(Step(begin, end, end, new=True, scores=row, prompt=True))
         self._sums, self._weights = self._sums[count:], self._weights[count:]
         self._next += count
         return steps
