@@ -95,16 +95,13 @@ class Segmenter:
                     segment.offset_sample = max(segment.offset_sample, self.heard_until)
                 events.append(self._tell("end", place, segment, truncated=segment.sounding))
         # A score that is on its way up is remembered, unless now it has not come so far.
-        rising = {
-            rule.slug: (rule.offset_threshold, begun)
-            for rule, begun in zip(self._rules, self._rising.tolist(), strict=True)
-        }
+        rising = {self._rules[place].slug: begun for place, begun in self._rising.items()}
+        passed = {rule.slug: rule.offset_threshold for rule in self._rules}
         self._open = kept
         self._apply(rules, update_samples)
         for place, rule in enumerate(rules):
-            passed, begun = rising.get(rule.slug, (0.0, _LOW))
-            if rule.offset_threshold <= passed:
-                self._rising[place] = begun
+            if rule.slug in rising and rule.offset_threshold <= passed[rule.slug]:
+                self._rising[place] = rising[rule.slug]
         longest_pause = max((rule.merge_samples for rule in rules), default=0)
         self._loudness.keep(self._KEEP_LOUDNESS + longest_pause)
         return events
