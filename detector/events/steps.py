@@ -8,6 +8,7 @@ a sound ends that is last heard in it.
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Final, Protocol
 
 import numpy as np
@@ -116,7 +117,8 @@ class FrameSteps:
         if self._next is None:
             self._origin, self._next = origin, first
         late = max(0, self._next - first)
-        self._vote(first + late - self._next, scores.frames[late:count], self._weigh(count)[late:])
+        weights = _weigh(count, self._ramp)[late:]
+        self._vote(first + late - self._next, scores.frames[late:count], weights)
         certain = scores.end_sample - self._margin
         return self._settle((certain - self._begin(0, origin)) // self._frame)
 
@@ -128,11 +130,6 @@ class FrameSteps:
     def _begin(self, frame: int, origin: int) -> int:
         """The first sample that a frame stands for."""
         return origin + frame * self._frame + self._offset
-
-    def _weigh(self, count: int) -> FloatArray:
-        place = np.arange(count)
-        distance = np.minimum(place, place[::-1]) + 1
-        return np.asarray(np.minimum(distance / self._ramp, 1), np.float32)
 
     def _vote(self, at: int, frames: FloatArray, weights: FloatArray) -> None:
         """Add votes on the frames from `at` after the first open one."""
@@ -154,13 +151,22 @@ class FrameSteps:
         shown = np.flatnonzero(self._weights[:count])  # a window that was skipped shows none
         scores = np.asarray(self._sums[shown] / self._weights[shown, None], np.float32)
         steps = []
+        first = self._begin(self._next, self._origin)
         for i, row in zip(shown.tolist(), scores, strict=True):
-            begin = self._begin(self._next + i, self._origin)
+            begin = first + i * self._frame
             end = begin + self._frame
             steps.append(Step(begin, end, end, new=True, scores=row, prompt=True))
         self._sums, self._weights = self._sums[count:], self._weights[count:]
         self._next += count
         return steps
+
+
+@cache
+def _weigh(count: int, ramp: int) -> FloatArray:
+    """(count,): what each frame of a window counts, which is less within `ramp` of an edge."""
+    place = np.arange(count)
+    distance = np.minimum(place, place[::-1]) + 1
+    return np.asarray(np.minimum(distance / ramp, 1), np.float32)
 
 
 class MedianSteps:
