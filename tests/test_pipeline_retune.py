@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from detector.config import LabelSettings
@@ -149,6 +149,7 @@ SCENE = np.concatenate((BEFORE, AFTER))
 
 
 @given(seed=st.integers(0, 2**32), eager=st.floats(0, 4))
+@example(seed=72, eager=1.0)  # a rule that is new when one model has ended and the other has not
 @settings(max_examples=25, deadline=None)
 def test_whole_segments_are_told_however_often_and_whenever_it_changes(
     models: Models, said: Said, seed: int, eager: float

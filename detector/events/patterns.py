@@ -6,7 +6,7 @@ what it tells depends on what was heard, and not on which model answered first.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final, Protocol
 
@@ -37,6 +37,7 @@ class _Pattern:
         slug: str,
         settings: PatternSettings,
         going_on: Mapping[Stream, Collection[Event]],
+        cut_at: Mapping[Stream, int],
         since: int,
     ) -> None:
         """Set up.
@@ -45,6 +46,7 @@ class _Pattern:
             slug: of the pattern.
             settings: its own.
             going_on: the streams that it listens to, and of each what has begun in it.
+            cut_at: of each stream whose sound has stopped, where.
             since: from where on.
         """
         self.settings = settings
@@ -52,7 +54,8 @@ class _Pattern:
         self._slug = slug
         self._machine = _machine(slug, settings, since)
         self._places = {stream: place for place, stream in enumerate(going_on)}
-        self._order = InOrder(len(going_on))
+        places = self._places.items()
+        self._order = InOrder(len(places), {i: cut_at[s] for s, i in places if s in cut_at})
         self._going_on = {stream: tuple(events) for stream, events in going_on.items() if events}
         self._labels = HeardLabels(_counted(settings), since)
         self._since = since
@@ -111,6 +114,8 @@ class Patterns:
         self._segmenters: dict[tuple[int, Kind], Segmenter] = {}
         self._begun: defaultdict[Stream, dict[tuple[str, str, int], Event]] = defaultdict(dict)
         """What goes on in each stream, by model, label and onset."""
+        self._cut_at: dict[Stream, int] = {}
+        """Where the sound stopped, of each stream that has told nothing since."""
         # The level is told by the model that looks most often.
         hops = [ear.hop_samples for ear in plan.ears]
         self._level = min(range(len(hops)), key=hops.__getitem__, default=0)
@@ -183,6 +188,7 @@ class Patterns:
                 slug,
                 plan.settings[slug],
                 {stream: self._begun[stream].values() for stream in streams},
+                self._stopped(streams),
                 max(known_until, self._free_from.get(slug, 0)),
             )
             for slug, streams in plan.streams.items()
@@ -198,8 +204,17 @@ class Patterns:
             for pattern in self._patterns.values()
         ]
 
+    def _stopped(self, streams: Iterable[Stream]) -> dict[Stream, int]:
+        """Those of the streams that are cut, and where; a model's are cut together."""
+        heads = {s: s if isinstance(s, str) else (s[0], _PUBLISHED) for s in streams}
+        return {s: self._cut_at[head] for s, head in heads.items() if head in self._cut_at}
+
     def _tell(self, stream: Stream, heard: Heard) -> list[Event]:
         """Tell the patterns that listen to a stream, then those that listen to them."""
+        if heard.cut:
+            self._cut_at[stream] = heard.until
+        elif heard.until > self._cut_at.get(stream, heard.until):
+            del self._cut_at[stream]
         begun = self._begun[stream]
         for event in heard.events:
             key = event.model, event.label, event.onset_sample
@@ -250,6 +265,7 @@ def _machine(slug: str, settings: PatternSettings, free_from: int) -> _Machine:
     )
 
 
+_PUBLISHED: Final[Kind] = "published"
 _NEVER: Final = 1 << 62
 """Nobody waits for updates of what is not published."""
 

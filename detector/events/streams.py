@@ -6,7 +6,7 @@ comes before it.
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -45,12 +45,20 @@ class InOrder:
     _MOST: Final = 4096
     """How much of one stream may wait; if there is more, the silent ones are taken to hang."""
 
-    def __init__(self, streams: int) -> None:
+    def __init__(self, streams: int, cut_at: Mapping[int, int] | None = None) -> None:
+        """Set up.
+
+        Args:
+            streams: how many there are.
+            cut_at: of each whose sound has stopped already, where; it may tell nothing more.
+        """
         self._waiting: list[deque[tuple[int, Heard]]] = [deque() for _ in range(streams)]
         self._least = [0] * streams
         """Whatever a stream tells next is not before this."""
         self._until = [0] * streams
         """How far what was given out knows the sound."""
+        for stream, end in (cut_at or {}).items():
+            self._least[stream], self._until[stream] = end + 2, end
 
     @property
     def until(self) -> int:
