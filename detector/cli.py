@@ -1,8 +1,10 @@
 """The commands, their arguments and exit codes. What they do stands in `commands/`."""
 
+import signal
 import sys
 from datetime import datetime
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Literal, NoReturn
 
 import typer
@@ -217,8 +219,31 @@ def _first(group: ExceptionGroup[DetectorError]) -> DetectorError:
     return _first(inner) if isinstance(inner, ExceptionGroup) else inner
 
 
+def _insist() -> None:
+    """Have a request to end heeded though it comes at a bad moment.
+
+    Python swallows what is raised in a callback, as importing modules has many: then it is raised
+    again a moment later.
+    """
+
+    def swallowed(unraisable: "sys.UnraisableHookArgs") -> None:
+        if not issubclass(unraisable.exc_type, (KeyboardInterrupt, SystemExit)):
+            sys.__unraisablehook__(unraisable)
+            return
+        request = unraisable.exc_value or unraisable.exc_type()
+
+        def again(_number: int, _frame: FrameType | None) -> None:
+            raise request
+
+        signal.signal(signal.SIGALRM, again)
+        signal.setitimer(signal.ITIMER_REAL, 0.01)
+
+    sys.unraisablehook = swallowed
+
+
 def run_app(commands: typer.Typer, name: str) -> None:
     """Run a command; turn its errors into a message and an exit code."""
+    _insist()
     try:
         commands()
     except DetectorError as error:

@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import textwrap
 import time
 from pathlib import Path
 
@@ -298,3 +300,35 @@ def test_a_reader_that_goes_away_ends_replay_quietly(config: Path, recording: Pa
     )
     assert len(done.stdout.splitlines()) == 1
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_request_to_end_that_comes_at_a_bad_moment_is_heeded(number: int, code: int) -> None:
+    program = f"""
+        import signal, sys, time, typer, weakref
+        from detector.cli import run_app
+
+        app = typer.Typer()
+
+        class Module:
+            pass
+
+        @app.command()
+        def work():
+            module = Module()
+            lock = weakref.ref(module, lambda _: signal.raise_signal({int(number)}))
+            del module  # what is raised in the callback is swallowed
+            time.sleep(20)
+            print("went on")
+
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+        run_app(app, "work")
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", "")
