@@ -1,5 +1,6 @@
 """Fixtures and settings that tests of several parts share."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,6 +8,10 @@ import hypothesis
 import pytest
 
 from tests.sound import other_sound_server, sound_server
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell makes what it runs in the background deaf to Ctrl-C, and with it all that is run here.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 __all__ = ["other_sound_server", "sound_server"]
 
