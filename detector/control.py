@@ -10,7 +10,8 @@ from typing import Final, Protocol
 
 from detector.config import Config, LabelSettings, ModelSettings, PatternSettings, load_config
 from detector.errors import ConfigError
-from detector.fitting import check_settings, hint, publishes
+from detector.events.labels import hint
+from detector.fitting import check_settings, publishes
 from detector.operate.schedule import Schedule
 from detector.pipeline import Listener, ear
 from detector.publish import topics
@@ -170,7 +171,7 @@ class Operator:
         if not having:  # a pattern may listen for it
             having = [listener for listener in asked if label in ear(listener).known]
         if not having:
-            known = {slug for listener in asked for slug in ear(listener).known}
+            known = sorted({slug for listener in asked for slug in ear(listener).known})
             raise ConfigError(f"no model hears {label!r}{hint(label, known)}")
         if len(having) > 1:
             names = ", ".join(listener.name for listener in having)
@@ -242,9 +243,5 @@ def _merge(old: Config, new: Config) -> Config:
         update={field: getattr(new.homeassistant, field) for field in _LIVE_HOMEASSISTANT}
     )
     changes = {"models": models, "homeassistant": homeassistant}
-    live = {
-        "schedule": new.schedule,
-        "time_zone": new.time_zone,
-        "patterns": new.patterns,
-    }
+    live = {field: getattr(new, field) for field in ("schedule", "time_zone", "patterns")}
     return old.model_copy(update=changes | live)

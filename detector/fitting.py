@@ -1,10 +1,10 @@
 """Whether a configuration fits its models: asked at the start, by `check` and by commands."""
 
-import difflib
 from collections.abc import Collection, Mapping
 
 from detector.config import Config
 from detector.errors import ConfigError
+from detector.events.labels import hint
 from detector.events.plan import check_patterns
 from detector.pipeline import Listener, Pipeline, check, ear
 
@@ -49,7 +49,7 @@ def _check_labels(config: Config, listeners: Collection[Listener]) -> None:
         (f"schedule.{index}.only", hours.only or ()) for index, hours in enumerate(config.schedule)
     ]
     named.append(("homeassistant.labels", config.homeassistant.labels or ()))
-    known = {slug for listener in listeners for slug in listener.labels} | {*config.patterns}
+    known = sorted({slug for x in listeners for slug in x.labels} | {*config.patterns})
     for field, labels in named:
         for label in labels:
             if label not in config.patterns and not any(
@@ -61,9 +61,3 @@ def _check_labels(config: Config, listeners: Collection[Listener]) -> None:
 def publishes(listener: Listener, label: str) -> bool:
     """Whether the label can become an event; of a model that spells words, any word can."""
     return label in listener.labels or (listener.spec.ctc is not None and not listener.labels)
-
-
-def hint(label: str, known: Collection[str]) -> str:
-    """The end of an error about a label that is not known."""
-    close = difflib.get_close_matches(label, known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
