@@ -6,7 +6,6 @@ faults, and row 10 where the disk and not the file is at fault.
 
 import asyncio
 import contextlib
-import errno
 import json
 import os
 import shutil
@@ -22,6 +21,7 @@ import pytest
 
 from tests.broker import Broker, Proxy, Subscriber, broker
 from tests.daemon import ROOT, Daemon, running, talkative
+from tests.disk import fill_up
 from tests.killing import EVENTS, Ledger, Link, damaged
 
 __all__ = ["broker"]
@@ -76,13 +76,7 @@ class Disk:
         self.run("mount", "-o", f"remount,{options}", str(self.folder))
 
     def fill_up(self) -> None:
-        try:
-            with (self.seen / "stuff").open("ab", buffering=0) as file:
-                while True:
-                    file.write(bytes(4096))
-        except OSError as error:
-            if error.errno != errno.ENOSPC:
-                raise
+        fill_up(self.seen)
 
     def free(self) -> None:
         (self.seen / "stuff").unlink()

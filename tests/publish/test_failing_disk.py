@@ -1,7 +1,6 @@
 """The outbox on a disk that is full, read-only or fails: events wait in memory, and it heals."""
 
 import asyncio
-import errno
 import resource
 import subprocess
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from detector.publish.ballast import Ballast
+from tests.disk import fill_up
 from tests.publish.helpers import Logs, event
 from tests.publish.outboxes import fill, left_in, opened, stored, take_all, until
 
@@ -54,13 +54,7 @@ class Disk:
         subprocess.run(["mount", "-o", f"remount,{options}", str(self.folder)], check=True)
 
     def fill_up(self) -> None:
-        try:
-            with (self.folder / "stuff").open("ab", buffering=0) as file:
-                while True:
-                    file.write(bytes(4096))
-        except OSError as error:
-            if error.errno != errno.ENOSPC:
-                raise
+        fill_up(self.folder)
 
     def free(self) -> None:
         (self.folder / "stuff").unlink()
