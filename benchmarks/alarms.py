@@ -20,10 +20,11 @@ import conditions as made
 import numpy as np
 from report import report
 
-from detector.config import ModelSettings, RepetitionSettings
 from detector.loading import Model, load_model
 from detector.pipeline import Pipeline, replay
 from detector.records import SAMPLE_RATE, AudioBlock, FloatArray, Scores, Window
+from detector.settings.models import ModelSettings
+from detector.settings.patterns import RepetitionSettings
 from export.train.alarms import SHIFT, Alarm, carbon_monoxide, smoke, steady
 from export.train.data import MONOXIDE, SMOKE, read, speech
 from export.train.evaluate import held_out

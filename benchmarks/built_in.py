@@ -25,13 +25,13 @@ import numpy as np
 from report import report
 from yamnet import WINDOW, Yamnet
 
-from detector.config import ModelSettings
 from detector.features.fbank import LogMel
 from detector.inference.bundle import Bundle, load_bundle
 from detector.inference.session import Session
 from detector.loading import Model
 from detector.pipeline import Listener, Pipeline, replay
 from detector.records import SAMPLE_RATE, AudioBlock, FloatArray, Window
+from detector.settings.models import ModelSettings
 from export.train.data import FBANK, read, training_rows
 from export.train.evaluate import best, categories, held_out, window
 
@@ -56,8 +56,8 @@ def first_window(path: Path) -> FloatArray:
 
 def precisions(bundle: Bundle, data: Path, folder: Path) -> dict[str, Bundle]:
     """The bundle, and copies of it in int8."""
-    from export.int8 import to_static_int8
-    from export.precision import to_precision
+    from export.graphs.int8 import to_static_int8
+    from export.graphs.precision import to_precision
 
     rows = training_rows(data)
     chosen = rows[:: max(1, len(rows) // CALIBRATION)]

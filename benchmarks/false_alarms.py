@@ -22,9 +22,9 @@ import conditions as made
 import numpy as np
 from report import report
 
-from detector.config import ModelSettings
 from detector.loading import Model, load_model
 from detector.records import SAMPLE_RATE, FloatArray
+from detector.settings.models import ModelSettings
 from export.train.data import SPEECH, backgrounds, read, speech
 from export.train.evaluate import LEAD, heard
 

@@ -31,9 +31,9 @@ from detector.inference.bundle import Bundle, load_bundle
 from detector.inference.session import Session
 from detector.records import SAMPLE_RATE, FloatArray
 from detector.spec import Fbank
-from export.heads.base import Choice
+from export.heads.graph.base import Choice
 from export.heads.make import Options, make_head
-from export.parity import window_of
+from export.parity.parity import window_of
 from export.train.data import HELD_OUT, SPEECH, Row, esc50, label_slugs, read, speech
 
 LABELS = 5

@@ -16,7 +16,7 @@ from report import report
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from detector.publish.durable import DurableOutbox
+from detector.publish.outbox.durable import DurableOutbox
 from tests.broker import Broker
 from tests.publish.helpers import EVENTS, event, publishing, sequences
 

@@ -22,11 +22,11 @@ import numpy as np
 import soundfile as sf
 from report import report
 
-from detector.config import ModelSettings
 from detector.features.windows import Windower
 from detector.inference.bundle import load_bundle
 from detector.pipeline import Listener, window_request
 from detector.records import SAMPLE_RATE, AudioBlock, FloatArray
+from detector.settings.models import ModelSettings
 
 BARE = """
     import sys
@@ -67,7 +67,7 @@ def ast_base(folder: Path) -> Path:
     """A bundle of an AST-base with random weights."""
     import models
 
-    from export.checkpoint import load_checkpoint
+    from export.checkpoints.checkpoint import load_checkpoint
     from export.convert import Options, export_checkpoint
 
     checkpoint = load_checkpoint(str(models.ast_base(folder / "checkpoint")), "clip")

@@ -24,16 +24,16 @@ from report import report
 from detector.inference.bundle import Bundle
 from detector.inference.session import Session
 from detector.records import FloatArray
-from export.agreement import compare
-from export.attention import attention_layers
 from export.bundle import describe
-from export.checkpoint import Checkpoint, Task, load_checkpoint
+from export.checkpoints.checkpoint import Checkpoint, Task, load_checkpoint
+from export.commands.inspect import graph_facts
 from export.convert import Options, Wrapped, export_checkpoint, lay_out
-from export.graph import export_graph
-from export.inspect_bundle import graph_facts
-from export.parity import sounds_to_compare
-from export.precision import PARITY_LIMITS, Precision, to_precision
-from export.recordings import read_sounds
+from export.graphs.attention import attention_layers
+from export.graphs.graph import export_graph
+from export.graphs.precision import PARITY_LIMITS, Precision, to_precision
+from export.parity.agreement import compare
+from export.parity.parity import sounds_to_compare
+from export.parity.recordings import read_sounds
 
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
 SOUNDS = 5

@@ -26,12 +26,12 @@ from report import report
 
 from detector.inference.session import activate
 from detector.records import SAMPLE_RATE
-from export.checkpoint import load_checkpoint
+from export.checkpoints.checkpoint import load_checkpoint
 from export.convert import Wrapped, lay_out
-from export.graph import export_graph
-from export.parity import sounds_to_compare
-from export.precision import Precision, to_precision
-from export.recordings import read_sounds
+from export.graphs.graph import export_graph
+from export.graphs.precision import Precision, to_precision
+from export.parity.parity import sounds_to_compare
+from export.parity.recordings import read_sounds
 
 WINDOWS = 8
 

@@ -31,7 +31,6 @@ import numpy as np
 from report import report
 from yamnet import FRIGATE_THRESHOLD, LABELS, WINDOW, Yamnet, label_scores
 
-from detector.config import ModelSettings
 from detector.evaluation.scoring import (
     COLLAR_S,
     OFFSET_COLLAR_RATE,
@@ -42,15 +41,16 @@ from detector.evaluation.scoring import (
     pairs,
     score,
 )
-from detector.events.fusion import RULE, RULES, Decider, Rule, decide
-from detector.events.labels import LabelRule, label_rules
-from detector.events.segmenter import Segmenter
-from detector.events.steps import ClipSteps, FrameSteps, Steps
+from detector.events.scores.fusion import RULE, RULES, Decider, Rule, decide
+from detector.events.scores.steps import ClipSteps, FrameSteps, Steps
+from detector.events.segments.label_rules import LabelRule, label_rules
+from detector.events.segments.segmenter import Segmenter
 from detector.features.windows import Windower
 from detector.inference.bundle import load_bundle
 from detector.inference.session import Session
 from detector.pipeline import Listener, window_request
 from detector.records import SAMPLE_RATE, AudioBlock, FloatArray, Scores
+from detector.settings.models import ModelSettings
 from export.train.data import FBANK
 from export.train.soundscapes import MERGED, Soundscape, make, testing, tuning
 

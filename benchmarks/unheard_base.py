@@ -17,7 +17,7 @@ from heads import labels_for
 
 from detector.spec import BundleSpec, Input, Label, Origin
 from export.bundle import describe, write_bundle
-from export.graph import export_graph
+from export.graphs.graph import export_graph
 from export.train.augment import FRAMES, Composer, Sound, active_frames
 from export.train.data import (
     BEEP,

@@ -8,17 +8,20 @@ from functools import partial
 from pathlib import Path
 from typing import Final, Protocol
 
-from detector.config import Config, LabelSettings, ModelSettings, PatternSettings, load_config
+from detector.compatibility import check_settings, publishes
 from detector.errors import ConfigError
-from detector.events.labels import hint
-from detector.fitting import check_settings, publishes
+from detector.events.segments.label_rules import hint
 from detector.operate.schedule import Schedule
 from detector.pipeline import Listener, ear
 from detector.publish import topics
-from detector.publish.commands import Done
-from detector.publish.homeassistant import HomeAssistant
-from detector.publish.mqtt import MqttPublisher
-from detector.publish.replies import Explanation
+from detector.publish.commands.commands import Done
+from detector.publish.commands.replies import Explanation
+from detector.publish.homeassistant.discovery import HomeAssistant
+from detector.publish.mqtt.publisher import MqttPublisher
+from detector.settings.config import Config
+from detector.settings.load import load_config
+from detector.settings.models import LabelSettings, ModelSettings
+from detector.settings.patterns import PatternSettings
 
 _LIVE: Final = {"schedule", "time_zone", "homeassistant", "models", "patterns"}
 """Sections of the configuration of which at least a part can be changed in a running service."""

@@ -19,20 +19,20 @@ from typing import Any, Final
 import structlog
 
 from detector import __version__
-from detector.config import Config
 from detector.control import Operator
 from detector.inference.worker import Worker
 from detector.loading import Model
 from detector.operate.schedule import Schedule
 from detector.operate.systemd import notify
 from detector.pipeline import Listener
-from detector.publish.commands import Control
+from detector.publish.commands.commands import Control
 from detector.publish.console import ConsolePublisher
-from detector.publish.durable import DurableOutbox
-from detector.publish.homeassistant import HomeAssistant
-from detector.publish.mqtt import MqttPublisher
-from detector.publish.outbox import Outbox
+from detector.publish.homeassistant.discovery import HomeAssistant
+from detector.publish.mqtt.publisher import MqttPublisher
+from detector.publish.outbox.durable import DurableOutbox
+from detector.publish.outbox.outbox import Outbox
 from detector.publish.publisher import Publisher
+from detector.settings.config import Config
 from detector.source import Source
 
 log = structlog.get_logger()

@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from detector.config import Config, ModelSettings
+from detector.compatibility import check_settings
 from detector.errors import DetectorError
-from detector.fitting import check_settings
 from detector.inference.bundle import load_bundle
 from detector.inference.session import Session
 from detector.pipeline import Listener, check
+from detector.settings.config import Config
+from detector.settings.models import ModelSettings
 
 
 @dataclass(frozen=True, slots=True)

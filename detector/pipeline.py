@@ -11,17 +11,14 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 
-from detector.config import ModelSettings, PatternSettings
 from detector.errors import ConfigError
-from detector.events.ctc import CtcDecoder, context_samples
-from detector.events.explanation import Explained, ExplainedPattern, explain
-from detector.events.fusion import Confirmation, Decider, decide, decider_of
-from detector.events.history import Outcome, ScoreHistory
-from detector.events.labels import label_rules
-from detector.events.patterns import Patterns
-from detector.events.plan import Ear, Plan
-from detector.events.segmenter import Segmenter
-from detector.events.steps import (
+from detector.events.explain.explanation import Explained, ExplainedPattern, explain
+from detector.events.explain.memory import Outcome, ScoreHistory
+from detector.events.patterns.patterns import Patterns
+from detector.events.patterns.plan import Ear, Plan
+from detector.events.patterns.streams import Heard
+from detector.events.scores.fusion import Confirmation, Decider, decide, decider_of
+from detector.events.scores.steps import (
     ClipSteps,
     FrameSteps,
     MedianSteps,
@@ -31,9 +28,13 @@ from detector.events.steps import (
     Steps,
     WatchedSteps,
 )
-from detector.events.streams import Heard
+from detector.events.segments.ctc import CtcDecoder, context_samples
+from detector.events.segments.label_rules import label_rules
+from detector.events.segments.segmenter import Segmenter
 from detector.features.windows import Windower, WindowRequest
 from detector.records import SAMPLE_RATE, AudioBlock, Cut, Event, Gap, Scores, Window
+from detector.settings.models import ModelSettings
+from detector.settings.patterns import PatternSettings
 from detector.spec import BundleSpec, Fbank, WindowSpec
 
 

@@ -11,22 +11,23 @@ import numpy as np
 import structlog
 
 from detector.capture.clock import SampleClock
-from detector.capture.process import Microphone
+from detector.capture.recording import play
 from detector.capture.ring import RingBuffer
-from detector.capture.wavfile import play
-from detector.config import PatternSettings, SourceSettings
+from detector.capture.supervised import Microphone
 from detector.errors import ConfigError
-from detector.events.gate import Gate, Held
-from detector.events.history import KEPT_S, Outcomes
-from detector.inference.waiting import WaitingWindows
+from detector.events.explain.memory import KEPT_S, Outcomes
+from detector.events.segments.gate import Gate, Held
+from detector.inference.window_queue import WaitingWindows
 from detector.inference.worker import Worker
 from detector.operate.health import SignalMonitor
 from detector.operate.schedule import Schedule
 from detector.pipeline import Listener, Pipeline
+from detector.publish.commands.replies import Explanation, LabelExplanation, PatternExplanation
 from detector.publish.messages import Narrator, SourceStatus
 from detector.publish.publisher import Publisher
-from detector.publish.replies import Explanation, LabelExplanation, PatternExplanation
 from detector.records import SAMPLE_RATE, AudioBlock, Cut, Event, Gap, Scores
+from detector.settings.patterns import PatternSettings
+from detector.settings.sources import SourceSettings
 
 log = structlog.get_logger()
 

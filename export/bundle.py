@@ -9,7 +9,7 @@ from typing import Literal
 
 from detector.errors import BundleError
 from detector.spec import BundleSpec, Onnx
-from export.graph import opset_of
+from export.graphs.graph import opset_of
 
 
 def describe(model: Path, precision: Literal["fp32", "fp16", "int8"] = "fp32") -> Onnx:

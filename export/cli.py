@@ -10,12 +10,12 @@ import typer
 
 from detector import __version__
 from detector.cli import run_app
-from export.head_command import head
-from export.inspect_bundle import inspect
-from export.verify import verify
+from export.commands.head import head
+from export.commands.inspect import inspect
+from export.commands.verify import verify
 
 if TYPE_CHECKING:
-    from export.checkpoint import Task
+    from export.checkpoints.checkpoint import Task
 
 app = typer.Typer(
     name="detector-export",

@@ -19,7 +19,6 @@ from pydantic import ValidationError
 from torch import nn
 
 from detector.errors import BundleError, ConfigError
-from detector.explain import explain
 from detector.inference.bundle import Bundle
 from detector.records import SAMPLE_RATE, FloatArray
 from detector.spec import (
@@ -37,14 +36,15 @@ from detector.spec import (
     Outputs,
     WindowSpec,
 )
-from export.attention import attention_layers
+from detector.validation_errors import explain
 from export.bundle import describe as describe_graph
 from export.bundle import write_bundle
-from export.checkpoint import Checkpoint, Decoding, Task, first_line
-from export.families import Timing
-from export.graph import OPSET, export_graph
-from export.parity import compare_bundle, probabilities, sounds_to_compare
-from export.precision import PARITY_LIMITS, Precision, to_precision
+from export.checkpoints.checkpoint import Checkpoint, Decoding, Task, first_line
+from export.checkpoints.families import Timing
+from export.graphs.attention import attention_layers
+from export.graphs.graph import OPSET, export_graph
+from export.graphs.precision import PARITY_LIMITS, Precision, to_precision
+from export.parity.parity import compare_bundle, probabilities, sounds_to_compare
 
 LARGEST_GRAPH = 2**31 - 2**24
 """Bytes of weights: a protobuf message ends at 2 GiB, and the graph itself needs some."""

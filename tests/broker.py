@@ -15,7 +15,7 @@ from typing import Any, Self
 import aiomqtt
 import pytest
 
-from detector.config import MqttSettings
+from detector.settings.mqtt import MqttSettings
 
 
 def free_port() -> int:

@@ -26,9 +26,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from detector.publish.durable import DurableOutbox
-from detector.publish.mqtt import MqttPublisher
-from detector.publish.store import NAME
+from detector.publish.mqtt.publisher import MqttPublisher
+from detector.publish.outbox.durable import DurableOutbox
+from detector.publish.outbox.store import NAME
 from tests.broker import Broker, Proxy
 from tests.daemon import ROOT, running, talkative
 from tests.publish.helpers import NODE

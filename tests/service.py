@@ -17,9 +17,9 @@ import soundfile as sf
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from detector.config import load_config
 from detector.daemon import serve
 from detector.loading import load_models
+from detector.settings.load import load_config
 from tests.broker import Broker, Subscriber
 from tests.bundles import tone_bundle
 

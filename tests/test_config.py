@@ -7,17 +7,16 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from detector.config import (
+from detector.errors import ConfigError
+from detector.settings.config import Config, _host_slug
+from detector.settings.load import load_config
+from detector.settings.models import ModelSettings
+from detector.settings.patterns import (
     RHYTHMS,
-    Config,
     GroupSettings,
     LoudUnlabelledSettings,
-    ModelSettings,
     RepetitionSettings,
-    _host_slug,
-    load_config,
 )
-from detector.errors import ConfigError
 from detector.slugs import digest
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.toml"))

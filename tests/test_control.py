@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from detector.commands.explain import when
-from detector.config import load_config
 from detector.errors import ConfigError
-from detector.publish.replies import AnswerMessage
+from detector.publish.commands.replies import AnswerMessage
+from detector.settings.load import load_config
 from tests.broker import Broker, broker
 from tests.service import (
     ANY,

@@ -15,11 +15,11 @@ MODULES = {
 }
 
 STAGES = ("capture", "features", "inference", "events", "publish")
-LEAF = ("records", "errors", "slugs", "explain", "spec", "config")
+LEAF = ("records", "errors", "slugs", "validation_errors", "spec", "settings")
 """In the order in which they may import one another."""
 COMPOSERS = (
     "pipeline",
-    "fitting",
+    "compatibility",
     "loading",
     "control",
     "source",

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from detector.config import LabelSettings, ModelSettings
 from detector.errors import ConfigError
 from detector.inference.bundle import load_bundle
 from detector.inference.session import Session
 from detector.pipeline import Listener, Pipeline, replay
 from detector.records import SAMPLE_RATE, AudioBlock, Cut, Event, FloatArray, Gap, Scores, Window
+from detector.settings.models import LabelSettings, ModelSettings
 from tests.bundles import HIGH_HZ, LOW_HZ, loudness_bundle, tone_bundle
 from tests.events.scores import Segment, lives
 from tests.features.ragged import blocks, evenly, sizes

@@ -8,13 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detector.config import Config, ModelSettings
 from detector.errors import ConfigError
 from detector.inference.bundle import load_bundle
 from detector.inference.session import Session
 from detector.loading import load_models
 from detector.pipeline import Listener, Pipeline, Work, check, replay, window_request
 from detector.records import SAMPLE_RATE, AudioBlock, Cut, Event, Gap, Scores, Window
+from detector.settings.config import Config
+from detector.settings.models import ModelSettings
 from tests.bundles import HIGH_HZ, LOW_HZ, loudness_bundle, tone_bundle
 from tests.events.scores import lives
 from tests.features.ragged import blocks, sizes

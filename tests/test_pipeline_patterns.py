@@ -11,14 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from detector.config import Config, LabelSettings, ModelSettings, PatternSettings, load_config
 from detector.errors import ConfigError
-from detector.events.plan import check_patterns
+from detector.events.patterns.plan import check_patterns
 from detector.inference.bundle import load_bundle
 from detector.inference.session import Session
 from detector.loading import load_models
 from detector.pipeline import Listener, Pipeline, ear, replay
 from detector.records import SAMPLE_RATE, AudioBlock, Cut, Event, FloatArray, Gap, Scores, Window
+from detector.settings.config import Config
+from detector.settings.load import load_config
+from detector.settings.models import LabelSettings, ModelSettings
+from detector.settings.patterns import PatternSettings
 from tests.bundles import HIGH_HZ, LOW_HZ, tone_bundle
 from tests.events.scores import lives
 from tests.features.ragged import blocks, sizes

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.config import ScheduleSettings, load_config
 from detector.errors import ConfigError
 from detector.operate.schedule import Schedule
+from detector.settings.load import load_config
+from detector.settings.schedule import ScheduleSettings
 
 VIENNA = "Europe/Vienna"
 

@@ -11,11 +11,12 @@ import sys
 import time
 from pathlib import Path
 
-from detector.config import LogSettings, MqttSettings
 from detector.operate.logs import configure
-from detector.publish.durable import DurableOutbox
 from detector.publish.messages import EventMessage, segment_id
-from detector.publish.mqtt import MqttPublisher
+from detector.publish.mqtt.publisher import MqttPublisher
+from detector.publish.outbox.durable import DurableOutbox
+from detector.settings.mqtt import MqttSettings
+from detector.settings.output import LogSettings
 from tests.publish.helpers import NODE, NOON, event
 
 SOURCE = "hall"

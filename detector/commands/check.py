@@ -9,14 +9,16 @@ from rich.console import Console
 from rich.text import Text
 
 from detector.capture.devices import Device, match, query_devices
-from detector.capture.wavfile import open_audio
-from detector.config import Config, SourceSettings, load_config
+from detector.capture.recording import open_audio
+from detector.compatibility import check_settings
 from detector.errors import ConfigError, DetectorError
-from detector.fitting import check_settings
 from detector.loading import load_model
 from detector.operate.logs import configure
-from detector.publish.mqtt import probe
-from detector.publish.store import look
+from detector.publish.mqtt.publisher import probe
+from detector.publish.outbox.store import look
+from detector.settings.config import Config
+from detector.settings.load import load_config
+from detector.settings.sources import SourceSettings
 
 FAILED = 4
 

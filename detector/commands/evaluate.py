@@ -5,18 +5,18 @@ from pathlib import Path
 
 from rich.console import Console
 
-from detector.config import load_config
 from detector.errors import ConfigError
-from detector.evaluation.extra import require
 from detector.evaluation.hearing import timed_scores
 from detector.evaluation.material import Material, gather
+from detector.evaluation.optional import require
 from detector.evaluation.plot import draw
 from detector.evaluation.report import as_json, as_table
 from detector.evaluation.scoring import score
-from detector.events.labels import label_rules
+from detector.events.segments.label_rules import label_rules
 from detector.loading import load_models
 from detector.operate.logs import configure
 from detector.pipeline import Listener
+from detector.settings.load import load_config
 
 
 def evaluate(

@@ -12,19 +12,20 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
-from detector.config import Config, load_config
 from detector.errors import BrokerError, ConfigError
 from detector.operate.logs import configure
 from detector.publish import topics
-from detector.publish.link import Link, Received
-from detector.publish.messages import rfc3339
-from detector.publish.mqtt import client_id
-from detector.publish.replies import (
+from detector.publish.commands.replies import (
     AnswerMessage,
     Explanation,
     LabelExplanation,
     PatternExplanation,
 )
+from detector.publish.messages import rfc3339
+from detector.publish.mqtt.connection import Link, Received
+from detector.publish.mqtt.publisher import client_id
+from detector.settings.config import Config
+from detector.settings.load import load_config
 
 _MINUTE_S: Final = 30.0
 """How far around the middle of a minute, if that is all that was given."""

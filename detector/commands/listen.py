@@ -11,15 +11,19 @@ from rich.table import Table
 from rich.text import Text
 
 from detector.capture.devices import match, query_devices
-from detector.config import Config, ConsoleSettings, MqttSettings, SourceSettings, load_config
 from detector.daemon import serve
 from detector.errors import SourceError
-from detector.events.loudness import SILENCE_DBFS, dbfs
+from detector.events.segments.loudness import SILENCE_DBFS, dbfs
 from detector.loading import load_models
 from detector.operate.logs import configure
-from detector.publish.lines import LinesPublisher, describe
+from detector.publish.event_lines import LinesPublisher, describe
 from detector.publish.messages import EventMessage, GapMessage, SourceStatus
 from detector.publish.publisher import Publisher
+from detector.settings.config import Config
+from detector.settings.load import load_config
+from detector.settings.mqtt import MqttSettings
+from detector.settings.output import ConsoleSettings
+from detector.settings.sources import SourceSettings
 
 _QUIET_DBFS = -80.0
 _METER_WIDTH = 40

@@ -7,19 +7,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from detector.capture.clock import FixedClock
-from detector.capture.wavfile import open_audio, open_pcm
-from detector.config import PatternSettings, load_config
+from detector.capture.recording import open_audio, open_pcm
 from detector.errors import DetectorError
-from detector.events.gate import Gate
+from detector.events.segments.gate import Gate
 from detector.loading import Model, load_models
 from detector.operate.logs import configure
 from detector.operate.schedule import Schedule
 from detector.pipeline import Pipeline, replay
 from detector.publish.console import ConsolePublisher
-from detector.publish.lines import LinesPublisher
+from detector.publish.event_lines import LinesPublisher
 from detector.publish.messages import Narrator
 from detector.publish.publisher import Publisher
 from detector.records import SAMPLE_RATE, AudioBlock, Event, Scores, Window
+from detector.settings.load import load_config
+from detector.settings.patterns import PatternSettings
 from detector.slugs import slugify
 
 NODE = "replay"

@@ -3,10 +3,10 @@
 import asyncio
 from pathlib import Path
 
-from detector.config import load_config
 from detector.daemon import serve
 from detector.loading import load_models
 from detector.operate.logs import configure
+from detector.settings.load import load_config
 
 
 def run_daemon(path: Path | None) -> None:

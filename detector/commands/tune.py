@@ -3,13 +3,13 @@
 import sys
 from pathlib import Path
 
-from detector.config import load_config
 from detector.errors import ConfigError
 from detector.evaluation.material import gather
 from detector.evaluation.tables import as_toml
 from detector.evaluation.thresholds import tune
 from detector.loading import load_models
 from detector.operate.logs import configure
+from detector.settings.load import load_config
 
 
 def tune_thresholds(

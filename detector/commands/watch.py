@@ -9,14 +9,14 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.text import Text
 
-from detector.config import load_config
 from detector.errors import BrokerError, ConfigError
 from detector.operate.logs import configure
 from detector.publish import topics
-from detector.publish.lines import describe
-from detector.publish.link import Link, Received
+from detector.publish.event_lines import describe
 from detector.publish.messages import EventMessage, GapMessage
-from detector.publish.mqtt import client_id
+from detector.publish.mqtt.connection import Link, Received
+from detector.publish.mqtt.publisher import client_id
+from detector.settings.load import load_config
 
 
 def watch_events(path: Path | None, node: str | None, *, as_json: bool) -> None:

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.capture.wavfile import open_audio
-from detector.config import PatternSettings
+from detector.capture.recording import open_audio
 from detector.errors import AudioFileError
 from detector.evaluation.scoring import Detection, TimedScores
-from detector.events.steps import Step
+from detector.events.scores.steps import Step
 from detector.loading import Model
 from detector.pipeline import Listener, Pipeline, replay
 from detector.records import SAMPLE_RATE, AudioBlock, Event, Scores, Window
+from detector.settings.patterns import PatternSettings
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
-from detector.config import PatternSettings
 from detector.errors import ConfigError
 from detector.evaluation.hearing import Heard, hear
 from detector.evaluation.reference import TrueEvents, find_recordings, read_reference, within
 from detector.loading import Model
 from detector.pipeline import Pipeline
+from detector.settings.patterns import PatternSettings
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,9 @@ from typing import Final
 
 import numpy as np
 
-from detector.capture.wavfile import open_audio
+from detector.capture.recording import open_audio
 from detector.errors import ConfigError
-from detector.evaluation.extra import require
+from detector.evaluation.optional import require
 from detector.evaluation.scoring import Detection, TimedScores, TrueEvent
 from detector.features.fbank import LogMel
 from detector.records import SAMPLE_RATE

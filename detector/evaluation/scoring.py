@@ -13,8 +13,8 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.evaluation.extra import require
-from detector.evaluation.pieces import pieces
+from detector.evaluation.chunks import pieces
+from detector.evaluation.optional import require
 
 COLLAR_S: Final = 0.2
 """How far a detected onset or offset may lie from the true one, in event-based scoring."""

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
-from detector.config import Config, LabelSettings
 from detector.evaluation.thresholds import Threshold
+from detector.settings.config import Config
+from detector.settings.models import LabelSettings
 
 
 def as_toml(

@@ -12,9 +12,9 @@ import numpy as np
 
 from detector.evaluation.hearing import Heard
 from detector.evaluation.scoring import Detection, Reference, false_alarms, joined, pairs
-from detector.events.labels import LabelRule, label_rules
-from detector.events.segmenter import Segmenter
-from detector.events.steps import Step
+from detector.events.scores.steps import Step
+from detector.events.segments.label_rules import LabelRule, label_rules
+from detector.events.segments.segmenter import Segmenter
 from detector.pipeline import Listener
 from detector.records import SAMPLE_RATE, Event, Scores
 

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 
 from detector.features.fbank import LogMel
-from detector.features.history import History
+from detector.features.row_buffer import History
 from detector.features.waveform import prepare
 from detector.records import SAMPLE_RATE, AudioBlock, FloatArray, Window
 from detector.spec import Fbank, Frontend, WindowSpec

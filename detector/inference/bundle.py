@@ -8,9 +8,9 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from detector.errors import BundleError
-from detector.explain import explain
-from detector.inference.onnxfile import external_data
+from detector.inference.onnx_file import external_data
 from detector.spec import FORMAT, BundleSpec
+from detector.validation_errors import explain
 
 BUILT_IN = Path(__file__).parent.parent / "models"
 

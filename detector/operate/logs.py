@@ -7,7 +7,7 @@ from typing import TextIO, cast
 
 import structlog
 
-from detector.config import LogSettings
+from detector.settings.output import LogSettings
 
 
 class _Unfailing:

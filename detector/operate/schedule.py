@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from detector.config import WEEKDAYS, ScheduleSettings
+from detector.settings.schedule import WEEKDAYS, ScheduleSettings
 
 
 class Schedule:

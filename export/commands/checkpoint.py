@@ -7,7 +7,7 @@ import typer
 
 from detector.records import SAMPLE_RATE
 from detector.spec import BundleSpec
-from export.checkpoint import Task, load_checkpoint
+from export.checkpoints.checkpoint import Task, load_checkpoint
 from export.convert import Options, export_checkpoint
 
 _SHOWN = 5

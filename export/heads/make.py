@@ -17,34 +17,34 @@ from torch import nn
 
 from detector import __version__
 from detector.errors import ConfigError
-from detector.explain import explain
 from detector.inference.bundle import Bundle
 from detector.inference.session import Session
 from detector.records import FloatArray, Window
 from detector.spec import Activation, BundleSpec, ClipOutput, FramesOutput, Onnx, Outputs
+from detector.validation_errors import explain
 from export.bundle import describe, write_bundle
+from export.checkpoints.labels import class_labels
 from export.convert import Encoder, check_out, name_of
-from export.graph import OPSET
-from export.heads.base import Base, Choice, HiddenStates, grid_of, open_base, run_graph
-from export.heads.examples import Composed, ComposedExamples, FrozenExamples
-from export.heads.fit import Fit, Plan
-from export.heads.freeze import thaw
-from export.heads.layers import Form, Head
-from export.heads.measure import Scored, choose_thresholds, measure
-from export.heads.recordings import (
+from export.graphs.graph import OPSET
+from export.graphs.precision import PARITY_LIMITS
+from export.heads.data.examples import Composed, ComposedExamples, FrozenExamples
+from export.heads.data.recordings import (
     BACKGROUND,
     Collection,
     Recording,
     display_name,
     read_collection,
 )
-from export.heads.scenes import Composer, Example
-from export.heads.split import Split, split
-from export.heads.surgery import add_head
+from export.heads.data.scenes import Composer, Example
+from export.heads.data.split import Split, split
+from export.heads.fit.fit import Fit, Plan
+from export.heads.fit.freeze import thaw
+from export.heads.fit.layers import Form, Head
+from export.heads.fit.measure import Scored, choose_thresholds, measure
+from export.heads.graph.base import Base, Choice, HiddenStates, grid_of, open_base, run_graph
+from export.heads.graph.surgery import add_head
 from export.heads.work import Work, telling_what_cannot_be_written
-from export.labels import class_labels
-from export.parity import Parity, compare_bundle, probabilities, sounds_to_compare
-from export.precision import PARITY_LIMITS
+from export.parity.parity import Parity, compare_bundle, probabilities, sounds_to_compare
 
 Logits = Callable[[FloatArray], dict[str, FloatArray]]
 """Windows of sound, (batch, samples), to the logits of each output."""

@@ -16,10 +16,10 @@ from typing import Final
 
 import numpy as np
 
-from detector.config import ModelSettings
 from detector.evaluation.hearing import Heard, hear
 from detector.evaluation.thresholds import Threshold, tune
 from detector.loading import Model, load_model
+from detector.settings.models import ModelSettings
 from detector.spec import Label
 from export.train.data import SPEECH
 from export.train.soundscapes import Soundscape, make, talk, tuning, write

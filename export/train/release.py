@@ -24,10 +24,10 @@ from detector.spec import (
     WindowSpec,
 )
 from export.bundle import describe, write_bundle
-from export.graph import export_graph
-from export.int8 import to_static_int8
-from export.parity import compare, probabilities
-from export.precision import to_precision
+from export.graphs.graph import export_graph
+from export.graphs.int8 import to_static_int8
+from export.graphs.precision import to_precision
+from export.parity.parity import compare, probabilities
 from export.train.augment import FRAME, FRAMES
 from export.train.calibrate import Calibration, calibrate, starting
 from export.train.data import (

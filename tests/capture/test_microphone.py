@@ -19,11 +19,11 @@ from structlog.testing import capture_logs
 from detector.capture.clock import SampleClock
 from detector.capture.framing import HEADER_BYTES, Kind, payload_bytes, unpack_header, unpack_hello
 from detector.capture.microphone import EXIT_STOPPED, EXIT_UNKNOWN_DEVICE, QUEUE_S, Recorder
-from detector.capture.process import Microphone
 from detector.capture.ring import RingBuffer
+from detector.capture.supervised import Microphone
 from detector.capture.timeline import STALL_S
-from detector.config import SourceSettings
 from detector.records import SAMPLE_RATE, AudioBlock, Cut, FloatArray, Gap
+from detector.settings.sources import SourceSettings
 from tests.sound import SoundServer, noise
 
 pytestmark = pytest.mark.sound
@@ -396,7 +396,7 @@ def test_a_reader_that_does_not_read_costs_counted_samples_and_no_memory() -> No
 def test_the_program_does_not_outlive_a_daemon_that_is_killed(sound_server: SoundServer) -> None:
     script = (
         "import asyncio, sys\n"
-        "from detector.capture.process import _program\n"
+        "from detector.capture.supervised import _program\n"
         "import structlog\n"
         "async def main():\n"
         "    async with _program('hall', 'mix', structlog.get_logger()) as (process, _):\n"

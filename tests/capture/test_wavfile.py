@@ -10,8 +10,8 @@ import pytest
 import soundfile
 
 from detector.capture.clock import SampleClock
+from detector.capture.recording import Channel, open_audio, open_pcm, play
 from detector.capture.ring import RingBuffer
-from detector.capture.wavfile import Channel, open_audio, open_pcm, play
 from detector.errors import AudioFileError
 from detector.records import SAMPLE_RATE, AudioBlock, FloatArray
 

@@ -7,15 +7,16 @@ import numpy as np
 import pytest
 import soundfile
 
-from detector.capture.wavfile import open_audio
-from detector.config import GroupSettings, LabelSettings, ModelSettings
+from detector.capture.recording import open_audio
 from detector.errors import AudioFileError
 from detector.evaluation.hearing import Heard, hear, timed_scores
 from detector.evaluation.thresholds import retell
-from detector.events.labels import label_rules
+from detector.events.segments.label_rules import label_rules
 from detector.loading import Model, load_model
 from detector.pipeline import Pipeline, replay
 from detector.records import SAMPLE_RATE, Scores, Window
+from detector.settings.models import LabelSettings, ModelSettings
+from detector.settings.patterns import GroupSettings
 from tests.bundles import LOW_HZ, loudness_bundle, tone_bundle
 from tests.events.scores import lives
 from tests.test_pipeline import SCENE, scene

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from detector.evaluation.extra import require
-from detector.evaluation.pieces import LONGEST, pieces
+from detector.evaluation.chunks import LONGEST, pieces
+from detector.evaluation.optional import require
 from detector.evaluation.scoring import TimedScores, score
 from tests.evaluation.test_scoring import DCASE_1, data_frame
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detector.evaluation.extra import MissingExtraError, require
+from detector.evaluation.optional import MissingExtraError, require
 from detector.evaluation.scoring import (
     Detection,
     LabelResult,

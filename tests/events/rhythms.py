@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable, Sequence
 
-from detector.config import RHYTHMS
-from detector.events.rhythm import Repetition, Rhythm
-from detector.events.streams import Heard
+from detector.events.patterns.repetition import Repetition, Rhythm
+from detector.events.patterns.streams import Heard
 from detector.records import SAMPLE_RATE, Event
+from detector.settings.patterns import RHYTHMS
 from tests.events.streams import Span, at, subject
 
 LATENCY_S = 0.6

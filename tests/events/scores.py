@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from detector.events.labels import LabelRule
-from detector.events.segmenter import Segmenter
-from detector.events.steps import ClipSteps, FrameSteps, Steps
+from detector.events.scores.steps import ClipSteps, FrameSteps, Steps
+from detector.events.segments.label_rules import LabelRule
+from detector.events.segments.segmenter import Segmenter
 from detector.records import Cut, Event, Scores
 from detector.spec import FramesOutput
 

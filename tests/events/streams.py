@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from itertools import takewhile
 from typing import Protocol
 
-from detector.events.streams import Heard
-from detector.events.telling import Subject
+from detector.events.patterns.composite import Subject
+from detector.events.patterns.streams import Heard
 from detector.records import SAMPLE_RATE, Event
 from tests.events.scores import Segment
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detector.events.rhythm import Repetition, faint
-from detector.events.streams import Heard
+from detector.events.patterns.repetition import Repetition, faint
+from detector.events.patterns.streams import Heard
 from detector.records import Event
 from tests.events.rhythms import (
     LATENCY_S,

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.config import LabelSettings, ModelSettings
-from detector.events.ctc import CtcDecoder, context_samples
-from detector.events.steps import FrameSteps
+from detector.events.scores.steps import FrameSteps
+from detector.events.segments.ctc import CtcDecoder, context_samples
 from detector.records import SAMPLE_RATE, Event, FloatArray, Scores
+from detector.settings.models import LabelSettings, ModelSettings
 from detector.spec import (
     BundleSpec,
     Ctc,

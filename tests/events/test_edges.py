@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detector.events.steps import ClipSteps
+from detector.events.scores.steps import ClipSteps
 from detector.features.windows import Windower, WindowRequest
 from detector.records import SAMPLE_RATE, AudioBlock, Cut, Scores, Window
 from detector.spec import Waveform, WindowSpec

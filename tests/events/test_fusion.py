@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from detector.config import LabelSettings, ModelSettings
 from detector.errors import ConfigError
-from detector.events.fusion import RULES, Confirmation, Rule, decide, decider_of, gate
-from detector.events.steps import FrameSteps
+from detector.events.scores.fusion import RULES, Confirmation, Rule, decide, decider_of, gate
+from detector.events.scores.steps import FrameSteps
 from detector.records import Cut, FloatArray, Scores
+from detector.settings.models import LabelSettings, ModelSettings
 from detector.spec import BundleSpec, FramesOutput
 from tests.events.scores import segmenter, times
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.events.gate import Gate, Held
+from detector.events.segments.gate import Gate, Held
 from detector.records import Event
 
 

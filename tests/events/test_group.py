@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from detector.events.group import Group
-from detector.events.streams import Heard
-from detector.events.telling import MODEL
+from detector.events.patterns.composite import MODEL
+from detector.events.patterns.group import Group
+from detector.events.patterns.streams import Heard
 from tests.events.scores import lives
 from tests.events.streams import Span, at, event, feed, heard, seconds, subject
 

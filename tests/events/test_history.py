@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from detector.config import ModelSettings
-from detector.events.explanation import explain
-from detector.events.history import KEPT_S, HeardLabels, Outcomes, ScoreHistory
-from detector.events.labels import LabelRule, label_rules
-from detector.events.steps import ClipSteps, WatchedSteps
+from detector.events.explain.explanation import explain
+from detector.events.explain.memory import KEPT_S, HeardLabels, Outcomes, ScoreHistory
+from detector.events.scores.steps import ClipSteps, WatchedSteps
+from detector.events.segments.label_rules import LabelRule, label_rules
 from detector.records import SAMPLE_RATE, Event, Scores
+from detector.settings.models import ModelSettings
 from detector.spec import BundleSpec
 from tests.events.scores import clip, frames, plain_frames, rule, run, segmenter, tagger
 

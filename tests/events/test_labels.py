@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from detector.config import LabelSettings, ModelSettings
 from detector.errors import ConfigError
-from detector.events.labels import label_rules
+from detector.events.segments.label_rules import label_rules
 from detector.inference.bundle import load_bundle
+from detector.settings.models import LabelSettings, ModelSettings
 from detector.spec import BundleSpec, Ctc, Label
 from tests.bundles import tone_bundle
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detector.events.loudness import SILENCE_DBFS, Loudness, dbfs
+from detector.events.segments.loudness import SILENCE_DBFS, Loudness, dbfs
 
 
 @given(

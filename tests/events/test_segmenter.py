@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detector.events.labels import LabelRule
-from detector.events.steps import ClipSteps, FrameSteps, MedianSteps, Steps
+from detector.events.scores.steps import ClipSteps, FrameSteps, MedianSteps, Steps
+from detector.events.segments.label_rules import LabelRule
 from detector.records import SAMPLE_RATE, Cut, Event, Scores
 from detector.spec import FramesOutput
 from tests.events.scores import (

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detector.events.steps import ClipSteps, FrameSteps, MedianSteps, Step
+from detector.events.scores.steps import ClipSteps, FrameSteps, MedianSteps, Step
 from detector.records import Scores
 from detector.spec import FramesOutput
 from tests.events.scores import clip, frames

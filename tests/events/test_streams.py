@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.events.streams import Heard, InOrder
+from detector.events.patterns.streams import Heard, InOrder
 from tests.events.streams import event
 
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from detector.events.streams import Heard, Hop
-from detector.events.unlabelled import Limits, LoudUnlabelled
+from detector.events.patterns.loud_unlabelled import Limits, LoudUnlabelled
+from detector.events.patterns.streams import Heard, Hop
 from tests.events.scores import lives
 from tests.events.streams import Span, at, feed, heard, seconds, subject
 

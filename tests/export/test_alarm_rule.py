@@ -9,9 +9,9 @@ import pytest
 
 pytest.importorskip("torch", reason="the recipe needs torch")
 
-from detector.config import ModelSettings
 from detector.loading import Model, load_model
 from detector.records import FloatArray
+from detector.settings.models import ModelSettings
 from export.train.alarms import carbon_monoxide, smoke
 from export.train.data import MONOXIDE, SMOKE, read, speech
 from export.train.evaluate import held_out

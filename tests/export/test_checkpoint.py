@@ -17,8 +17,8 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from detector.errors import BundleError, ConfigError
-from export.checkpoint import Checkpoint, Task, load_checkpoint
-from export.labels import _audioset
+from export.checkpoints.checkpoint import Checkpoint, Task, load_checkpoint
+from export.checkpoints.labels import _audioset
 from tests.export.checkpoints import LABELS, VOCABULARY, config_of, extractor_of, save
 
 pytestmark = pytest.mark.export

@@ -19,7 +19,7 @@ import torch
 import transformers
 
 from detector.records import SAMPLE_RATE, FloatArray
-from export.checkpoint import load_checkpoint
+from export.checkpoints.checkpoint import load_checkpoint
 from export.convert import Options, export_checkpoint
 from tests.export.checkpoints import VOCABULARY, extractor_of, save
 

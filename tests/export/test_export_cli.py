@@ -21,7 +21,7 @@ pytest.importorskip("transformers", reason="export needs transformers")
 from detector.errors import BundleError, ConfigError
 from detector.inference.bundle import load_bundle
 from detector.records import FloatArray
-from export.checkpoint import Checkpoint, load_checkpoint
+from export.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from export.convert import (
     Options,
     export_checkpoint,

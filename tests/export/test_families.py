@@ -17,10 +17,10 @@ import torch
 from detector.inference.bundle import Bundle, load_bundle
 from detector.inference.session import Session
 from detector.records import SAMPLE_RATE, FloatArray
-from export.checkpoint import Checkpoint, load_checkpoint
+from export.checkpoints.checkpoint import Checkpoint, load_checkpoint
+from export.checkpoints.families import FAMILIES
 from export.convert import Encoder, Options, export_checkpoint, lay_out
-from export.families import FAMILIES
-from export.parity import probabilities, window_of
+from export.parity.parity import probabilities, window_of
 from tests.export.checkpoints import CONFIGS, Task, config_of, extractor_of, save
 from tests.recordings import held_out_clips, read
 

@@ -26,8 +26,8 @@ from detector.errors import BundleError, ConfigError
 from detector.inference.bundle import load_bundle
 from detector.spec import BundleSpec
 from export.cli import app
-from export.heads.base import Choice
-from export.heads.freeze import thaw
+from export.heads.fit.freeze import thaw
+from export.heads.graph.base import Choice
 from export.heads.make import Options, make_head
 from tests.bundles import loudness_bundle
 from tests.export import checkpoints

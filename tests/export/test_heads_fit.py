@@ -10,8 +10,8 @@ pytest.importorskip("torch", reason="export needs torch")
 import torch
 
 from detector.errors import BundleError
-from export.heads.fit import Batch, Fit, Plan, loss_of
-from export.heads.layers import Form, Head
+from export.heads.fit.fit import Batch, Fit, Plan, loss_of
+from export.heads.fit.layers import Form, Head
 
 pytestmark = pytest.mark.export
 

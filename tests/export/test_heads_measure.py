@@ -6,8 +6,8 @@ import pytest
 pytest.importorskip("torch", reason="export needs torch")
 
 from detector.records import FloatArray
-from export.heads.measure import NONE, Scored, choose_thresholds, measure
-from export.heads.scenes import Example
+from export.heads.data.scenes import Example
+from export.heads.fit.measure import NONE, Scored, choose_thresholds, measure
 
 pytestmark = pytest.mark.export
 

@@ -9,8 +9,8 @@ import pytest
 pytest.importorskip("torch", reason="export needs torch")
 
 from detector.errors import AudioFileError, ConfigError
-from export.heads.recordings import Span, display_name, read_collection
-from export.heads.split import split
+from export.heads.data.recordings import Span, display_name, read_collection
+from export.heads.data.split import split
 from tests.export.tones import HZ, hiss, tone, tone_folders, write, write_table
 
 pytestmark = pytest.mark.export

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 pytest.importorskip("torch", reason="export needs torch")
 
 from detector.records import SAMPLE_RATE, FloatArray
-from export.heads.recordings import Recording, Span
-from export.heads.scenes import Composer, FrameGrid, noise
+from export.heads.data.recordings import Recording, Span
+from export.heads.data.scenes import Composer, FrameGrid, noise
 from tests.export.tones import HZ, hiss, tone
 
 pytestmark = pytest.mark.export

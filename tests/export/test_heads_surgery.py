@@ -13,8 +13,8 @@ torch = pytest.importorskip("torch", reason="export needs torch")
 from detector.errors import BundleError  # noqa: E402
 from detector.inference.bundle import BUILT_IN  # noqa: E402
 from detector.records import FloatArray  # noqa: E402
-from export.heads.layers import Form, Head  # noqa: E402
-from export.heads.surgery import add_head, cut, find_hidden  # noqa: E402
+from export.heads.fit.layers import Form, Head  # noqa: E402
+from export.heads.graph.surgery import add_head, cut, find_hidden  # noqa: E402
 from tests.export.tones import DIM, ROWS, STEPS, small_base  # noqa: E402
 
 pytestmark = pytest.mark.export

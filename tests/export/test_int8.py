@@ -12,10 +12,10 @@ import onnxruntime
 import torch
 
 from detector.records import FloatArray
-from export.graph import export_graph
-from export.heads.surgery import cut, find_hidden
-from export.int8 import to_static_int8
-from export.precision import to_precision
+from export.graphs.graph import export_graph
+from export.graphs.int8 import to_static_int8
+from export.graphs.precision import to_precision
+from export.heads.graph.surgery import cut, find_hidden
 from export.train.model import HALVES, Shape, Sounds
 
 pytestmark = pytest.mark.export

@@ -10,7 +10,7 @@ pytest.importorskip("torch", reason="export needs torch")
 
 from detector.errors import BundleError
 from detector.spec import Label
-from export.labels import are_of_audioset, class_labels, token_labels
+from export.checkpoints.labels import are_of_audioset, class_labels, token_labels
 
 pytestmark = pytest.mark.export
 
@@ -78,7 +78,7 @@ def test_audioset_names_bear_their_machine_ids() -> None:
 
 
 def test_audioset_is_known_by_its_names() -> None:
-    from export.labels import _audioset  # noqa: PLC0415
+    from export.checkpoints.labels import _audioset  # noqa: PLC0415
 
     names = list(_audioset())
     assert len(names) == 527

@@ -21,12 +21,12 @@ from onnx import TensorProto, helper, numpy_helper
 
 from detector.errors import BundleError
 from detector.records import FloatArray
-from export import precision
-from export.attention import attention_layers, drop_idle_masks
-from export.checkpoint import load_checkpoint
+from export.checkpoints.checkpoint import load_checkpoint
 from export.convert import Wrapped, lay_out
-from export.graph import export_graph
-from export.precision import PARITY_LIMITS, Precision, to_precision
+from export.graphs import precision
+from export.graphs.attention import attention_layers, drop_idle_masks
+from export.graphs.graph import export_graph
+from export.graphs.precision import PARITY_LIMITS, Precision, to_precision
 from export.train.model import Shape, Sounds
 from tests.export.checkpoints import CONFIGS, Task, config_of, save
 

@@ -8,10 +8,10 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from detector.config import ModelSettings
 from detector.loading import load_model
 from detector.pipeline import Pipeline, replay
 from detector.records import AudioBlock
+from detector.settings.models import ModelSettings
 from detector.spec import BundleSpec
 
 SOUNDS = Path(__file__).parents[2] / "detector" / "models" / "sounds"

@@ -22,16 +22,16 @@ from detector.errors import BundleError, ConfigError
 from detector.inference.bundle import Bundle, load_bundle
 from detector.inference.session import Session
 from detector.records import SAMPLE_RATE
-from export.agreement import Agreement, verdict
 from export.bundle import describe, write_bundle
-from export.checkpoint import load_checkpoint
+from export.checkpoints.checkpoint import load_checkpoint
+from export.commands.inspect import graph_facts, inspect
+from export.commands.verify import verify
 from export.convert import Options, export_checkpoint
-from export.inspect_bundle import graph_facts, inspect
-from export.parity import window_of
-from export.precision import to_precision
-from export.recordings import read_sounds
-from export.shifts import SHIFTS, most_moved, sensitivity, shifted
-from export.verify import verify
+from export.graphs.precision import to_precision
+from export.parity.agreement import Agreement, verdict
+from export.parity.parity import window_of
+from export.parity.recordings import read_sounds
+from export.parity.shifts import SHIFTS, most_moved, sensitivity, shifted
 from tests.bundles import HIGH_HZ, LOW_HZ, loudness_bundle, tone_bundle
 from tests.export.checkpoints import LABELS, save
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detector.features.history import History
+from detector.features.row_buffer import History
 
 
 @given(lengths=st.lists(st.integers(0, 10), max_size=60))

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from detector.errors import BundleError
 from detector.inference.bundle import BUILT_IN
-from detector.inference.onnxfile import external_data
+from detector.inference.onnx_file import external_data
 from tests.bundles import IR_VERSION, OPSET
 
 Hide = Callable[[onnx.ModelProto, TensorProto], object]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detector.inference.waiting import WaitingWindows
+from detector.inference.window_queue import WaitingWindows
 from detector.records import Cut, Window
 
 LIMIT = 3

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import structlog
 
-from detector.publish import mqtt, sparsely
+from detector.publish.mqtt import publisher as mqtt
+from detector.publish.mqtt import sparse_log as sparsely
 from tests.broker import broker
 from tests.publish.helpers import Logs
 

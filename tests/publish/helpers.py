@@ -12,11 +12,11 @@ from typing import Any
 
 import structlog
 
-from detector.config import MqttSettings
-from detector.publish.durable import DurableOutbox
 from detector.publish.messages import EventMessage, GapMessage, ScoreSummary, segment_id
-from detector.publish.mqtt import MqttPublisher
+from detector.publish.mqtt.publisher import MqttPublisher
+from detector.publish.outbox.durable import DurableOutbox
 from detector.records import EventType
+from detector.settings.mqtt import MqttSettings
 from tests.broker import Broker
 
 NODE = "attic"

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from detector.publish.batches import DeadLetter
-from detector.publish.durable import DurableOutbox
-from detector.publish.outbox import Waiting
-from detector.publish.store import Store
+from detector.publish.outbox.batches import DeadLetter
+from detector.publish.outbox.durable import DurableOutbox
+from detector.publish.outbox.outbox import Waiting
+from detector.publish.outbox.store import Store
 from tests.publish.helpers import event
 
 PATIENCE_S = 20.0

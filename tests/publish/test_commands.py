@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detector.errors import ConfigError
-from detector.publish.commands import Control, Done
-from detector.publish.link import Received
-from detector.publish.replies import AnswerMessage
+from detector.publish.commands.commands import Control, Done
+from detector.publish.commands.replies import AnswerMessage
+from detector.publish.mqtt.connection import Received
 
 NODE = "detector/attic"
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from detector.publish import durable
-from detector.publish.durable import DurableOutbox
-from detector.publish.mqtt import MqttPublisher
-from detector.publish.outbox import MemoryOutbox
+from detector.publish.mqtt.publisher import MqttPublisher
+from detector.publish.outbox import durable
+from detector.publish.outbox.durable import DurableOutbox
+from detector.publish.outbox.outbox import MemoryOutbox
 from tests.broker import Broker
 from tests.publish.helpers import NODE, Logs, delivering, event, publishing
 from tests.publish.outboxes import (

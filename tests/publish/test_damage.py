@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from detector.publish.store import NAME
+from detector.publish.outbox.store import NAME
 from tests.killing import damaged
 from tests.publish.helpers import Logs, event
 from tests.publish.outboxes import fill, left_in, opened, stored, take_all
@@ -27,7 +27,7 @@ def torn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     program = (
         "import asyncio, os, sys\n"
         "from pathlib import Path\n"
-        "from detector.publish.durable import DurableOutbox\n"
+        "from detector.publish.outbox.durable import DurableOutbox\n"
         "from tests.publish.helpers import event\n"
         "async def main():\n"
         "    async with DurableOutbox(Path(sys.argv[1]), 1000, 2**25) as outbox:\n"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from detector.publish.durable import DurableOutbox
+from detector.publish.outbox.durable import DurableOutbox
 from tests.broker import Broker, Proxy, free_port
 from tests.killing import PublisherVictim, kill_often
 from tests.publish.helpers import (

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from detector.errors import StateError
-from detector.publish import store as store_module
-from detector.publish.store import NAME, look
+from detector.publish.outbox import store as store_module
+from detector.publish.outbox.store import NAME, look
 from tests.publish.helpers import Logs, event, gap
 from tests.publish.outboxes import dead_letters, fill, left_in, opened, stored, take_all, until
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from detector.publish.ballast import Ballast
+from detector.publish.outbox.ballast import Ballast
 from tests.disk import fill_up
 from tests.publish.helpers import Logs, event
 from tests.publish.outboxes import fill, left_in, opened, stored, take_all, until

@@ -14,8 +14,7 @@ from typing import Any, get_args
 
 import pytest
 
-from detector.config import HomeAssistantSettings, MqttSettings
-from detector.publish.homeassistant import (
+from detector.publish.homeassistant.discovery import (
     MOST_LABELS,
     HomeAssistant,
     Labels,
@@ -24,6 +23,8 @@ from detector.publish.homeassistant import (
     payload,
 )
 from detector.publish.messages import SourceStatus
+from detector.settings.homeassistant import HomeAssistantSettings
+from detector.settings.mqtt import MqttSettings
 from tests.broker import Broker, Subscriber
 from tests.publish.helpers import NODE, event, publishing
 

@@ -7,7 +7,7 @@ import pytest
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from detector.publish.link import Received
+from detector.publish.mqtt.connection import Received
 from tests.broker import Broker
 from tests.publish.helpers import STATUS, Logs, publishing
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from detector.publish.level import Levels
+from detector.publish.mqtt.level import Levels
 
 
 def test_the_level_is_the_mean_power_of_an_interval() -> None:

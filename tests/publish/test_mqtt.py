@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from detector.config import MqttSettings
-from detector.publish.mqtt import MqttPublisher
+from detector.publish.mqtt.publisher import MqttPublisher
+from detector.settings.mqtt import MqttSettings
 from tests.broker import Broker, Proxy, write_passwords
 from tests.publish.helpers import (
     EVENTS,

@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detector.publish import topics
-from detector.publish.backoff import Backoff
-from detector.publish.outbox import Letter, MemoryOutbox
-from detector.publish.retained import RetainedValues
-from detector.publish.sparsely import SparseLog
+from detector.publish.mqtt.backoff import Backoff
+from detector.publish.mqtt.retained import RetainedValues
+from detector.publish.mqtt.sparse_log import SparseLog
+from detector.publish.outbox.outbox import Letter, MemoryOutbox
 from tests.publish.helpers import Logs, event, gap
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from paho.mqtt.packettypes import PacketTypes
 
-from detector.publish.suspicion import Suspicion
+from detector.publish.mqtt.suspicion import Suspicion
 from tests.broker import Broker, Proxy
 from tests.publish.helpers import EVENTS, STATUS, Logs, event, publishing, sequences
 

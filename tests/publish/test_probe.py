@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from detector.config import MqttSettings
 from detector.errors import BrokerError, DetectorError
-from detector.publish.mqtt import probe
+from detector.publish.mqtt.publisher import probe
+from detector.settings.mqtt import MqttSettings
 from tests.broker import Broker, free_port, write_passwords
 from tests.publish.helpers import NODE, STATUS, publishing
 

@@ -38,8 +38,8 @@ async def test_node_is_online_retained_while_it_runs_and_offline_after_a_stop(
 async def test_killed_process_is_offline_by_its_last_will(broker: Broker) -> None:
     program = (
         "import asyncio, sys\n"
-        "from detector.config import MqttSettings\n"
-        "from detector.publish.mqtt import MqttPublisher\n"
+        "from detector.settings.mqtt import MqttSettings\n"
+        "from detector.publish.mqtt.publisher import MqttPublisher\n"
         "settings = MqttSettings(host='127.0.0.1', port=int(sys.argv[1]))\n"
         "asyncio.run(MqttPublisher(settings, 'attic').run())\n"
     )

@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 
 from detector.errors import StateError
-from detector.publish import durable
-from detector.publish.batches import Batch
-from detector.publish.durable import DurableOutbox
-from detector.publish.outbox import Letter, Waiting
-from detector.publish.store import Store
-from detector.publish.watermark import Watermark
+from detector.publish.outbox import durable
+from detector.publish.outbox.batches import Batch
+from detector.publish.outbox.durable import DurableOutbox
+from detector.publish.outbox.outbox import Letter, Waiting
+from detector.publish.outbox.store import Store
+from detector.publish.outbox.watermark import Watermark
 from tests.broker import Broker
 from tests.publish.helpers import Logs, delivering, event, publishing
 from tests.publish.outboxes import fill, left_in, opened, stored, take_all, until

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from detector.config import MqttSettings
 from detector.errors import BrokerError
-from detector.publish.mqtt import probe
+from detector.publish.mqtt.publisher import probe
+from detector.settings.mqtt import MqttSettings
 from tests.broker import Authority, Broker
 from tests.publish.helpers import NODE, Logs, event, publishing
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from detector.publish.states import States
-from detector.publish.store import NAME
+from detector.publish.mqtt.states import States
+from detector.publish.outbox.store import NAME
 from tests.broker import Broker, Proxy
 from tests.publish.helpers import EVENTS, STATUS, Logs, delivering, event, publishing, sequences
 

@@ -1,0 +1,1 @@
+"""Why a sound was an event, or was not."""

@@ -1,0 +1,152 @@
+"""What is loud and no model has a name for."""
+
+from collections import deque
+from dataclasses import dataclass, replace
+from typing import Final
+
+from detector.events.explain.memory import KEPT_S
+from detector.events.patterns.composite import Life, Subject, Tally
+from detector.events.patterns.streams import Heard
+from detector.events.segments.loudness import Loudness, dbfs
+from detector.records import SAMPLE_RATE, Event
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """All but the threshold in samples."""
+
+    threshold_dbfs: float
+    """The mean level of a stretch is at least this."""
+    stretch: int
+    margin: int
+    """A label accounts for what is as near as this before it begins and after it ends."""
+    least: int
+    """What is shorter is no event."""
+    merge: int
+    """What has a shorter pause between is one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """How loud it was for a while."""
+
+    begin_sample: int
+    end_sample: int
+    level_dbfs: float
+    labelled: bool
+    """Whether a label accounts for it."""
+
+
+class LoudUnlabelled:
+    """Judges the level of one stretch after the other, once every model knows what is around it."""
+
+    _KEEP: Final = 120 * SAMPLE_RATE
+    """How far back a stretch may lie that is judged."""
+
+    def __init__(self, subject: Subject, limits: Limits) -> None:
+        """Set up for one source."""
+        self._subject = subject
+        self._limits = limits
+        self._loudness = Loudness(self._KEEP + limits.stretch + limits.margin)
+        self._next: int | None = None
+        """Where the stretch begins that is judged next."""
+        self._open: dict[tuple[str, str, int], Event] = {}
+        self._ended: list[tuple[int, int]] = []
+        """Onset and offset of what was heard."""
+        self._life: Life | None = None
+        self._started = False
+        self._judged: deque[Stretch] = deque()
+
+    def loudest(self, first_sample: int, end_sample: int) -> Stretch | None:
+        """Of what was judged last: the loudest that no label accounts for, or else of all."""
+        return max(
+            (
+                s
+                for s in self._judged
+                if s.begin_sample < end_sample and s.end_sample > first_sample
+            ),
+            key=lambda s: (
+                s.level_dbfs >= self._limits.threshold_dbfs and not s.labelled,
+                s.level_dbfs,
+            ),
+            default=None,
+        )
+
+    def take(self, heard: Heard, until: int) -> list[Event]:
+        """Take what one stream tells; all are known as far as `until`."""
+        if heard.hop and heard.hop.samples:
+            self._loudness.push(heard.hop.end_sample, heard.hop.samples, heard.hop.power)
+            if self._next is None:
+                self._next = heard.hop.end_sample - heard.hop.samples
+        for event in heard.events:
+            self._hear(event)
+        return self._judge_until(until - self._limits.margin)
+
+    def cut(self, end_sample: int) -> list[Event]:
+        """The sound stops: a stretch that is not whole is not judged."""
+        events = self._judge_until(end_sample)
+        life = self._life
+        if life and self._started:
+            whole = self._next is not None and self._next == life.offset_sample
+            events.append(life.tell("end", truncated=whole))
+        self._next = self._life = None
+        self._open.clear()
+        self._ended.clear()
+        return events
+
+    def _hear(self, event: Event) -> None:
+        key = event.model, event.label, event.onset_sample
+        if event.offset_sample is None:
+            self._open[key] = event
+        else:
+            self._open.pop(key, None)
+            self._ended.append((event.onset_sample, event.offset_sample))
+
+    def _judge_until(self, sample: int) -> list[Event]:
+        """Judge the stretches that end at or before `sample`."""
+        events = []
+        while self._next is not None and self._next + self._limits.stretch <= sample:
+            begin, self._next = self._next, self._next + self._limits.stretch
+            energy = self._loudness.energy(self._next) - self._loudness.energy(begin)
+            level = dbfs(max(0.0, energy) / self._limits.stretch)
+            labelled = self._labelled(begin, self._next)
+            self._judged.append(Stretch(begin, self._next, level, labelled))
+            while self._judged[0].end_sample < begin - KEPT_S * SAMPLE_RATE:
+                self._judged.popleft()
+            if level >= self._limits.threshold_dbfs and not labelled:
+                events += self._extend(begin, self._next, level)
+            else:
+                events += self._pause(self._next)
+        return events
+
+    def _labelled(self, begin: int, end: int) -> bool:
+        begin, end = begin - self._limits.margin, end + self._limits.margin
+        self._ended = [(onset, offset) for onset, offset in self._ended if offset > begin]
+        return any(event.onset_sample < end for event in self._open.values()) or any(
+            onset < end for onset, _ in self._ended
+        )
+
+    def _extend(self, begin: int, end: int, level_dbfs: float) -> list[Event]:
+        # That it is loud is no guess: the score is 1.
+        samples = end - begin
+        tally = Tally(samples, float(samples), samples * 10 ** (level_dbfs / 10), peak=1.0)
+        if self._life is None:
+            self._life, self._started = Life(self._subject, begin, end, told_until=end), False
+        self._life = self._life.extended(end, tally)
+        if not self._started:
+            if end - self._life.onset_sample < self._limits.least:
+                return []
+            self._started = True
+            self._life = replace(self._life, told_until=end)
+            return [self._life.tell("start")]
+        if updated := self._life.updated(end):
+            self._life = updated
+            return [updated.tell("update")]
+        return []
+
+    def _pause(self, until: int) -> list[Event]:
+        life = self._life
+        if life is None or until - life.offset_sample < self._limits.merge:
+            return []
+        self._life = None
+        return [life.tell("end")] if self._started else []

@@ -1,0 +1,1 @@
+"""Scores to steps: moments at which every label has a score."""

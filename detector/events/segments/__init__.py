@@ -1,0 +1,1 @@
+"""Steps to segments: when a label begins, goes on and ends."""

@@ -1,0 +1,1 @@
+"""What may be asked of a running service, and what it answers."""

@@ -1,0 +1,1 @@
+"""The connection to an MQTT broker, and what is published over it."""

@@ -1,0 +1,1 @@
+"""Where events wait for the broker, on the disk and in memory."""

@@ -1,0 +1,14 @@
+"""Home Assistant's MQTT discovery."""
+
+from detector.settings.base import Settings, TopicPath
+from detector.spec import Slug
+
+
+class HomeAssistantSettings(Settings):
+    enabled: bool = False
+    """Tell Home Assistant, by MQTT discovery, what there is to see."""
+    discovery_prefix: TopicPath = "homeassistant"
+    """As Home Assistant's MQTT integration has it."""
+    labels: tuple[Slug, ...] | None = None
+    """The labels that get a binary sensor for each source; all that can be heard if absent, up to
+    a bound."""

@@ -1,0 +1,224 @@
+"""`detector-export verify`: is the bundle whole, and does it say what its checkpoint says?"""
+
+import json
+import math
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from detector.inference.bundle import Bundle
+    from detector.inference.session import Session
+    from detector.records import FloatArray
+    from export.parity.agreement import Agreement
+
+FAILED = 4
+RECORDINGS = 5
+"""How many windows of real sound, and as many of made ones."""
+_SHOWN = 5
+"""Labels."""
+
+BundleName = Annotated[
+    str, typer.Argument(metavar="BUNDLE", help="A bundle's folder, or a built-in one (sounds).")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout, instead of tables.")]
+
+Sounds = dict[str, "FloatArray"]
+"""Windows (n, samples), by what they are."""
+
+
+def verify(
+    bundle: BundleName,
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(metavar="C", help="What it was made from: a folder, or a name on the hub."),
+    ] = None,
+    audio: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", exists=True, file_okay=False, help="Recordings to compare them on."
+        ),
+    ] = None,
+    provider: Annotated[
+        Literal["cpu", "cuda"], typer.Option(help="What computes the bundle.")
+    ] = "cpu",
+    revision: Annotated[
+        str | None, typer.Option(metavar="R", help="Of the checkpoint; the bundle's if absent.")
+    ] = None,
+    *,
+    allow_pickle: Annotated[
+        bool, typer.Option("--allow-pickle", help="Read the checkpoint's weights from a pickle.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check a bundle: that it is whole, and that its probabilities are the checkpoint's.
+
+    The bundle is heard through the detector's own features, the checkpoint through its own feature
+    extractor in PyTorch. Exit code 3: the bundle is broken. 4: probabilities differ by more than
+    0.001 (fp32) or 0.002 (fp16); of int8 they are only reported.
+    """
+    # --help should not load the runtime.
+    from detector.inference.session import Session  # noqa: PLC0415
+
+    loaded = open_bundle(bundle)
+    session = Session(loaded, provider)
+    sounds, names = _sounds(loaded, audio)
+    agreements: list[Agreement] = []
+    if checkpoint is not None:
+        agreements = _compare(session, checkpoint, sounds, revision, allow_pickle=allow_pickle)
+    result = _result(session, sounds, names, agreements)
+    if as_json:
+        sys.stdout.write(json.dumps(result, indent=2) + "\n")
+    else:
+        _print(result)
+    if any(row["verdict"] == "differs" for row in result["parity"]):
+        raise typer.Exit(FAILED)
+
+
+def open_bundle(name: str) -> "Bundle":
+    """Load a bundle: a folder, with or without a slash in its name, or a built-in one.
+
+    Raises:
+        BundleError: it is none, or broken.
+    """
+    from detector.inference.bundle import load_bundle  # noqa: PLC0415
+
+    return load_bundle(f"./{name}" if "/" not in name and Path(name).is_dir() else name)
+
+
+def _sounds(bundle: "Bundle", audio: Path | None) -> tuple[Sounds, list[str]]:
+    from export.parity.parity import sounds_to_compare  # noqa: PLC0415
+    from export.parity.recordings import read_sounds  # noqa: PLC0415
+
+    samples = bundle.spec.window.samples
+    sounds, names = {"noise and tones": sounds_to_compare(samples)}, list[str]()
+    if audio is not None:
+        names, real = read_sounds(audio, RECORDINGS, samples)
+        sounds = {"recordings": real} | sounds
+    return sounds, names
+
+
+def _compare(
+    session: "Session", where: str, sounds: Sounds, revision: str | None, *, allow_pickle: bool
+) -> "list[Agreement]":
+    from export.checkpoints.checkpoint import load_checkpoint  # noqa: PLC0415
+    from export.parity.agreement import check_labels, compare, task_of  # noqa: PLC0415
+
+    source = session.spec.source
+    if revision is None and source.checkpoint == where and not Path(where).is_dir():
+        revision = source.revision
+    decoding = session.spec.decoding
+    checkpoint = load_checkpoint(
+        where,
+        task_of(session.spec),
+        revision=revision,
+        allow_pickle=allow_pickle,
+        decoding=None if decoding == "ctc" else decoding,
+    )
+    check_labels(session.spec, checkpoint)
+    return [row for what, of in sounds.items() for row in compare(session, checkpoint, of, what)]
+
+
+def _result(
+    session: "Session", sounds: Sounds, names: list[str], agreements: "list[Agreement]"
+) -> dict[str, Any]:
+    from export.graphs.precision import PARITY_LIMITS  # noqa: PLC0415
+    from export.parity.agreement import verdict  # noqa: PLC0415
+
+    spec = session.spec
+    limit = PARITY_LIMITS[spec.onnx.precision]
+    return {
+        "model": spec.id,
+        "precision": spec.onnx.precision,
+        "provider": session.provider,
+        "sha256": spec.onnx.sha256,
+        "labels": len(spec.labels),
+        "recordings": names,
+        "limit": None if math.isinf(limit) else limit,
+        "parity": [asdict(row) | {"verdict": verdict(row, limit)} for row in agreements],
+        "shifts": _shifts(session, *next(iter(sounds.items()))),
+    }
+
+
+def _shifts(session: "Session", what: str, sounds: "FloatArray") -> dict[str, Any] | None:
+    """How scores move with the spectrogram's content, if the bundle is given a spectrogram."""
+    from detector.spec import Fbank  # noqa: PLC0415
+    from export.parity.parity import window_of  # noqa: PLC0415
+    from export.parity.shifts import most_moved, sensitivity  # noqa: PLC0415
+
+    spec = session.spec
+    if not isinstance(spec.frontend, Fbank):
+        return None
+    shifts = sensitivity(session, [window_of(sound, spec) for sound in sounds])
+    shown = most_moved(shifts, _SHOWN)
+    return {
+        "sounds": what,
+        "windows": len(sounds),
+        "all": {str(shift.bins): {"mean": shift.mean, "max": shift.max} for shift in shifts},
+        "labels": {
+            spec.labels[i].slug: {str(shift.bins): shift.labels[i] for shift in shifts}
+            for i in shown
+        },
+    }
+
+
+def _print(result: dict[str, Any]) -> None:
+    from rich.console import Console  # noqa: PLC0415
+
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(
+        f"{result['model']}, {result['precision']}: hash, schema, {result['labels']} labels and "
+        f"graph are in order on {result['provider']}",
+        markup=False,
+    )
+    if result["parity"]:
+        console.print(_parity_table(result))
+    if result["shifts"] is None:
+        console.print("Its spectrogram, if it has one, is computed in the graph: not shifted.")
+    else:
+        console.print(_shift_table(result["shifts"]))
+
+
+def _parity_table(result: dict[str, Any]) -> "Table":
+    from rich.table import Table  # noqa: PLC0415
+
+    limit = "" if result["limit"] is None else f" (at most {result['limit']:g})"
+    table = Table(title=f"Probabilities beside the checkpoint's{limit}", title_justify="left")
+    for column in ("sounds", "windows", "batch", "max |Δp|", "mean |Δp|", "same top label", ""):
+        table.add_column(column, justify="left" if column in {"sounds", ""} else "right")
+    for row in result["parity"]:
+        table.add_row(
+            row["sounds"],
+            str(row["windows"]),
+            str(row["batch"]),
+            f"{row['max_difference']:.2g}",
+            f"{row['mean_difference']:.2g}",
+            f"{row['same_top']:.0%}",
+            row["verdict"],
+            style="red" if row["verdict"] == "differs" else None,
+        )
+    return table
+
+
+def _shift_table(shifts: dict[str, Any]) -> "Table":
+    from rich.table import Table  # noqa: PLC0415
+
+    table = Table(
+        title=f"Mean |Δp| when the spectrogram of {shifts['sounds']} is moved by mel bins",
+        title_justify="left",
+    )
+    table.add_column("label")
+    for bins in shifts["all"]:
+        table.add_column(f"{int(bins):+d}", justify="right")
+    table.add_row("all labels", *(f"{of['mean']:.4f}" for of in shifts["all"].values()))
+    table.add_row(
+        "furthest", *(f"{of['max']:.4f}" for of in shifts["all"].values()), end_section=True
+    )
+    for label, means in shifts["labels"].items():
+        table.add_row(label, *(f"{mean:.4f}" for mean in means.values()))
+    return table

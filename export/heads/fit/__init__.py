@@ -1,0 +1,1 @@
+"""A classification layer is fitted and measured."""

@@ -1,0 +1,139 @@
+"""What the finished model says of the recordings that were held out, and the thresholds for it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.records import FloatArray
+from export.heads.data.scenes import Example
+
+_LOWEST, _HIGHEST = 0.3, 0.9
+"""Within these an onset threshold is chosen: few recordings say little of rare scores."""
+_OFFSET = 0.6
+"""Offset threshold over onset threshold."""
+NONE = "none"
+"""In a confusion: no label is heard."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Held-out windows and what the model said of them."""
+
+    examples: Sequence[Example]
+    clip: FloatArray
+    """(n, labels) probabilities."""
+    frames: FloatArray | None
+    """(n, frames, labels) probabilities."""
+
+    def first(self, count: int) -> "Scored":
+        return Scored(
+            self.examples[:count],
+            self.clip[:count],
+            None if self.frames is None else self.frames[:count],
+        )
+
+
+def choose_thresholds(scored: Scored) -> list[tuple[float, float]]:
+    """Onset and offset threshold of each label.
+
+    The onset threshold has the highest F1 on what was held out; of those, the one in the middle.
+    It is of the frames' scores, if there are any, since it is they that make events.
+    """
+    scores, target, known = _flat(scored)
+    return [_threshold(*columns) for columns in zip(scores.T, target.T, known.T, strict=True)]
+
+
+def measure(
+    scored: Scored, labels: Sequence[str], thresholds: Sequence[float], *, exclusive: bool
+) -> dict[str, Any]:
+    """How many windows of each label are recognised, and what the others are taken for.
+
+    A window is recognised if its label has the highest score and, unless labels exclude each
+    other, that is above its threshold.
+    """
+    names = [*labels] if exclusive else [*labels, NONE]
+    confusion = np.zeros((len(names), len(names)), int)
+    for example, scores in zip(scored.examples, scored.clip, strict=True):
+        heard = np.flatnonzero(example.target).tolist()
+        best = int(scores.argmax())
+        if not exclusive and scores[best] < thresholds[best]:
+            best = len(labels)
+        for label in heard if len(heard) else [len(labels)]:
+            # Of several labels at a time each is recognised by itself.
+            right = len(heard) > 1 and scores[label] >= thresholds[label]
+            confusion[label, label if right else best] += 1
+    counts = confusion.sum(axis=1)
+    figures: dict[str, Any] = {
+        "accuracy": _share(int(np.trace(confusion)), int(counts.sum())),
+        "labels": {
+            name: {
+                "windows": int(counts[i]),
+                "right": int(confusion[i, i]),
+                "accuracy": _share(int(confusion[i, i]), int(counts[i])),
+            }
+            for i, name in enumerate(names)
+        },
+        "confusion": {
+            name: {other: int(n) for other, n in zip(names, row, strict=True) if n}
+            for name, row in zip(names, confusion, strict=True)
+        },
+    }
+    if scored.frames is not None:
+        figures["frames"] = _measure_frames(scored, labels, thresholds)
+    return figures
+
+
+def _measure_frames(
+    scored: Scored, labels: Sequence[str], thresholds: Sequence[float]
+) -> dict[str, Any]:
+    scores, target, known = _flat(scored)
+    figures = {}
+    for name, threshold, s, t, k in zip(
+        labels, thresholds, scores.T, target.T, known.T, strict=True
+    ):
+        said, true = s[k] >= threshold, t[k]
+        hits = int((said & true).sum())
+        figures[name] = {
+            "frames": int(true.sum()),
+            "precision": _share(hits, int(said.sum())),
+            "recall": _share(hits, int(true.sum())),
+        }
+    return figures
+
+
+def _flat(scored: Scored) -> tuple[FloatArray, NDArray[np.bool_], NDArray[np.bool_]]:
+    """Scores, truth and whether it is known: each (n, labels)."""
+    name = "" if scored.frames is None else "frame_"
+    scores = scored.clip if scored.frames is None else np.concatenate(list(scored.frames))
+    target, known = (
+        np.stack([getattr(e, f"{name}{what}") for e in scored.examples])
+        for what in ("target", "known")
+    )
+    width = scores.shape[1]
+    return scores, target.reshape(-1, width) > 0, known.reshape(-1, width) > 0
+
+
+def _threshold(
+    scores: FloatArray, target: NDArray[np.bool_], known: NDArray[np.bool_]
+) -> tuple[float, float]:
+    scores, target = scores[known].astype(np.float64), target[known]
+    order = np.argsort(-scores, kind="stable")
+    ranked, hits = scores[order], np.cumsum(target[order])
+    said = np.arange(1, len(ranked) + 1)
+    # A threshold lies between two scores; equal ones cannot be parted.
+    following = np.append(ranked[1:], 0.0)
+    f1 = np.where(ranked > following, 2 * hits / np.maximum(said + target.sum(), 1), -1)
+    if not len(ranked) or not target.any():
+        onset = 0.5
+    else:
+        best = int(f1.argmax())
+        onset = float((ranked[best] + following[best]) / 2)
+    onset = round(float(np.clip(onset, _LOWEST, _HIGHEST)), 2)
+    return onset, round(onset * _OFFSET, 2)
+
+
+def _share(part: int, whole: int) -> float | None:
+    return round(part / whole, 4) if whole else None

@@ -1,0 +1,1 @@
+"""How near a bundle comes to what it was made from."""
