@@ -25,11 +25,12 @@ import numpy as np
 from report import report
 from yamnet import WINDOW, Yamnet
 
+from detector.configured_model import Listener
 from detector.features.fbank import LogMel
 from detector.inference.bundle import Bundle, load_bundle
 from detector.inference.session import Session
 from detector.loading import Model
-from detector.pipeline import Listener, Pipeline, replay
+from detector.pipeline import Pipeline, replay
 from detector.records import SAMPLE_RATE, AudioBlock, FloatArray, Window
 from detector.settings.models import ModelSettings
 from export.train.data import FBANK, read, training_rows

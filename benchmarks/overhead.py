@@ -22,9 +22,9 @@ import numpy as np
 import soundfile as sf
 from report import report
 
+from detector.configured_model import Listener
 from detector.features.windows import Windower
 from detector.inference.bundle import load_bundle
-from detector.pipeline import Listener, window_request
 from detector.records import SAMPLE_RATE, AudioBlock, FloatArray
 from detector.settings.models import ModelSettings
 

@@ -31,6 +31,7 @@ import numpy as np
 from report import report
 from yamnet import FRIGATE_THRESHOLD, LABELS, WINDOW, Yamnet, label_scores
 
+from detector.configured_model import Listener
 from detector.evaluation.scoring import (
     COLLAR_S,
     OFFSET_COLLAR_RATE,
@@ -48,7 +49,6 @@ from detector.events.segments.segmenter import Segmenter
 from detector.features.windows import Windower
 from detector.inference.bundle import load_bundle
 from detector.inference.session import Session
-from detector.pipeline import Listener, window_request
 from detector.records import SAMPLE_RATE, AudioBlock, FloatArray, Scores
 from detector.settings.models import ModelSettings
 from export.train.data import FBANK

@@ -2,10 +2,12 @@
 
 from collections.abc import Collection, Mapping
 
+from detector.configured_model import Listener
 from detector.errors import ConfigError
 from detector.events.patterns.plan import check_patterns
 from detector.events.segments.label_rules import hint
-from detector.pipeline import Listener, Pipeline, check, ear
+from detector.lane import check
+from detector.pipeline import Pipeline, ear
 from detector.settings.config import Config
 
 

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from detector.compatibility import check_settings, publishes
+from detector.configured_model import Listener
 from detector.errors import ConfigError
 from detector.events.segments.label_rules import hint
 from detector.operate.schedule import Schedule
-from detector.pipeline import Listener, ear
+from detector.pipeline import ear
 from detector.publish import topics
 from detector.publish.commands.commands import Done
 from detector.publish.commands.replies import Explanation

@@ -12,21 +12,23 @@ import asyncio
 import contextlib
 import signal
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import structlog
 
 from detector import __version__
+from detector.configured_model import Listener
 from detector.control import Operator
+from detector.errors import ModelFailedError
 from detector.inference.worker import Worker
 from detector.loading import Model
 from detector.operate.schedule import Schedule
 from detector.operate.systemd import notify
-from detector.pipeline import Listener
 from detector.publish.commands.commands import Control
 from detector.publish.console import ConsolePublisher
+from detector.publish.fan_out import FanOut
 from detector.publish.homeassistant.discovery import HomeAssistant
 from detector.publish.mqtt.publisher import MqttPublisher
 from detector.publish.outbox.durable import DurableOutbox
@@ -39,6 +41,9 @@ log = structlog.get_logger()
 
 STATS_INTERVAL_S: Final = 60.0
 DRAIN_DEADLINE_S: Final = 5.0
+INFERENCE_GRACE_S: Final = 2.0
+"""How long a model may take to finish its last window."""
+RESTART_PAUSE_S: Final = 5.0
 
 
 async def serve(
@@ -87,7 +92,7 @@ async def _serve(
             settings,
             config.node,
             [(models[name].listener, workers[name]) for name in settings.models or models],
-            publishers,
+            FanOut(publishers),
             schedule,
             config.patterns,
             outbox.sequence(settings.name) if outbox is not None else 0,
@@ -100,12 +105,14 @@ async def _serve(
     if mqtt:
         _offer_control(mqtt, config, sources, listeners, path)
     async with _stop_signals() as stop, asyncio.TaskGroup() as group:
-        sending = group.create_task(mqtt.run(), name="mqtt") if mqtt else None
+        sending = group.create_task(_without_end(mqtt.run), name="mqtt") if mqtt else None
         stats = group.create_task(_publish_stats(mqtt, sources), name="stats") if mqtt else None
-        hearing = [group.create_task(s.run(), name=f"source {s.name}") for s in sources]
+        hearing = [
+            group.create_task(_hear(source), name=f"source {source.name}") for source in sources
+        ]
         notify("READY=1")
         log.info("ready", node=config.node, sources=[s.name for s in sources], models=list(models))
-        await _until(stop, hearing)
+        failure = await _until(stop, hearing)
         notify("STOPPING=1")
         for task in hearing:
             task.cancel()
@@ -116,7 +123,31 @@ async def _serve(
             if left:
                 log.warning("stopped with events that no broker took: they wait", events=left)
             sending.cancel()
+    await asyncio.gather(*(worker.close(INFERENCE_GRACE_S) for worker in workers.values()))
     log.info("stopped")
+    if failure:
+        raise failure
+
+
+async def _hear(source: Source) -> ModelFailedError | None:
+    """Run a source; return what ends the service for a restart, if that is what happened."""
+    try:
+        await source.run()
+    except ModelFailedError as error:
+        return error
+    return None
+
+
+async def _without_end(run: Callable[[], Awaitable[None]]) -> None:
+    """Run what must go on: a mistake in it is told, and it begins again."""
+    while True:
+        try:
+            await run()
+        except Exception:
+            log.exception("publishing failed; it begins again")
+            await asyncio.sleep(RESTART_PAUSE_S)
+        else:
+            return
 
 
 def _offer_control(
@@ -137,13 +168,24 @@ def _offer_control(
         Control(config.mqtt.prefix, config.node, mqtt, operator).start()
 
 
-async def _until(stop: asyncio.Event, hearing: Sequence[asyncio.Task[None]]) -> None:
-    """Wait for the signal, or for the end of all sources."""
+async def _until(
+    stop: asyncio.Event, hearing: Sequence[asyncio.Task[ModelFailedError | None]]
+) -> ModelFailedError | None:
+    """Wait for the signal, the end of all sources, or a failure; return the failure."""
     stopped = asyncio.create_task(stop.wait())
     pending: set[asyncio.Task[Any]] = {stopped, *hearing}
-    while stopped in pending and len(pending) > 1:
-        _, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-    stopped.cancel()
+    try:
+        while stopped in pending and len(pending) > 1:
+            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            for task in done - {stopped}:
+                if failure := task.result():
+                    log.error(
+                        "a model has failed for good: ending for a restart", error=str(failure)
+                    )
+                    return failure
+        return None
+    finally:
+        stopped.cancel()
 
 
 async def _publish_stats(mqtt: MqttPublisher, sources: Sequence[Source]) -> None:

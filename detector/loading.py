@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from detector.compatibility import check_settings
+from detector.configured_model import Listener
 from detector.errors import DetectorError
 from detector.inference.bundle import load_bundle
 from detector.inference.session import Session
-from detector.pipeline import Listener, check
+from detector.lane import check
 from detector.settings.config import Config
 from detector.settings.models import ModelSettings
 

@@ -102,6 +102,15 @@ class Scores:
     """(n_frames, n_labels) float32, or None if the model has no such output."""
 
 
+@dataclass(frozen=True, slots=True)
+class Unscored:
+    """A window of which a model could say nothing."""
+
+    first_sample: int
+    end_sample: int
+    reason: GapReason
+
+
 EventType = Literal["start", "update", "end"]
 
 

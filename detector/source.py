@@ -1,4 +1,12 @@
-"""One source of sound: capture, ring, pipeline and models, and what they have to say."""
+"""One source of sound: capture, ring, pipeline and models, and what they have to say.
+
+    capture ─► ring ─► features ─► lane ─► model ─► lane ─► events ─► publishers
+                                   lane ─► model ─► lane ─►
+
+A lane is worked off by a task of its own. When its model is late, the features wait for it, and the
+sound in the ring; only while its backlog does not shrink windows are left out. What fails in here
+is said, and tried again: other sources do not notice.
+"""
 
 import asyncio
 import time
@@ -14,18 +22,21 @@ from detector.capture.clock import SampleClock
 from detector.capture.recording import play
 from detector.capture.ring import RingBuffer
 from detector.capture.supervised import Microphone
-from detector.errors import ConfigError
+from detector.configured_model import Listener
+from detector.errors import ConfigError, DetectorError, ModelFailedError
 from detector.events.explain.memory import KEPT_S, Outcomes
 from detector.events.segments.gate import Gate, Held
-from detector.inference.window_queue import WaitingWindows
+from detector.features.windows import MOST_AT_ONCE
 from detector.inference.worker import Worker
-from detector.operate.health import SignalMonitor
+from detector.lane import Lane
+from detector.notice import Notice
+from detector.operate.health import SignalHealth, SignalMonitor
 from detector.operate.schedule import Schedule
-from detector.pipeline import Listener, Pipeline
+from detector.pipeline import Pipeline
 from detector.publish.commands.replies import Explanation, LabelExplanation, PatternExplanation
 from detector.publish.messages import Narrator, SourceStatus
 from detector.publish.publisher import Publisher
-from detector.records import SAMPLE_RATE, AudioBlock, Cut, Event, Gap, Scores
+from detector.records import SAMPLE_RATE, AudioBlock, Cut, Event, Gap, Scores, Unscored, Window
 from detector.settings.patterns import PatternSettings
 from detector.settings.sources import SourceSettings
 
@@ -33,8 +44,14 @@ log = structlog.get_logger()
 
 RING_S: Final = 20
 """How much sound waits for a slow reader before it is lost, and said to be."""
-WAITING_S: Final = 2.0
-"""How much sound may wait for a model, so that a burst after a stall is heard; more is late."""
+LATE_S: Final = 2.0
+"""How old, beside its hop, what a model is told next may be before windows are left out."""
+HUNG_HOPS: Final = 5
+HUNG_S: Final = 5.0
+"""A model that has not answered for so many hops, and so long, is said to have stalled."""
+FIRST_PAUSE_S: Final = 1.0
+LONGEST_PAUSE_S: Final = 60.0
+"""Before a source that failed is tried again."""
 TOP_SCORES: Final = 5
 GAPS_KEPT: Final = 100
 """For those who ask why there was no event."""
@@ -48,68 +65,106 @@ class Source:
         settings: SourceSettings,
         node: str,
         models: Sequence[tuple[Listener, Worker]],
-        publishers: Sequence[Publisher],
+        publisher: Publisher,
         schedule: Schedule,
         patterns: Mapping[str, PatternSettings],
         last_sequence: int = 0,
     ) -> None:
         self.name = settings.name
         self._settings = settings
-        self._models = list(models)
-        self._publishers = publishers
-        self._ring = RingBuffer(RING_S * SAMPLE_RATE)
-        self._reader = self._ring.reader()
-        self._clock = SampleClock()
-        self._pipeline = Pipeline(
-            [listener for listener, _ in models], patterns=patterns, remember=True
-        )
+        self._models = [model for model, _ in models]
+        self._workers = {model.name: worker for model, worker in models}
+        self._publisher = publisher
         self._patterns = patterns
+        self._ring = RingBuffer(RING_S * SAMPLE_RATE)
+        self._clock = SampleClock()
+        self._pipeline = self._new_pipeline()
         self._gate, self._outcomes = Gate(), Outcomes()
         self._schedule, self._muted = schedule, False
         self._last_gaps: deque[Gap] = deque(maxlen=GAPS_KEPT)
-        self._waiting = [
-            WaitingWindows(max(2, round(WAITING_S * SAMPLE_RATE / listener.window.hop_samples)))
-            for listener, _ in models
-        ]
         # Two runs may have begun at what their clocks told was the same time.
         self._narrator = Narrator(node, self.name, str(time.time_ns()), last_sequence)
         self._signal = SignalMonitor()
+        self._sound, self._progress = Notice(), Notice()
+        """There is more work for the lanes; a lane has done some."""
+        self._finished = False
+        """No more work follows."""
+        self._captured: SourceStatus = "offline"
+        self._health: SignalHealth = "listening"
+        self._hung: set[str] = set()
+        """The models that do not answer."""
         self._status: SourceStatus = "offline"
+        self._samples_heard = self._samples_overrun = 0
+        self._windows_skipped = self._windows_failed = 0
         self._events = self._held = self._gaps = 0
 
     @property
     def labels(self) -> dict[str, str]:
         """The names of what it can report, by slug."""
-        names = {label.slug: label.name for listener, _ in self._models
-                 for label in listener.spec.labels}  # fmt: skip
+        names = {label.slug: label.name for model in self._models for label in model.spec.labels}
         names |= {slug: pattern.subject(slug) for slug, pattern in self._patterns.items()}
         return {slug: names.get(slug, slug) for slug in self._pipeline.labels}
 
     def declare(self) -> None:
         """Tell the publishers what this source can have to say."""
-        labels = list(self.labels)
-        for publisher in self._publishers:
-            publisher.declare(self.name, labels)
-            publisher.source_status(self.name, self._status)
+        self._publisher.declare(self.name, list(self.labels))
+        self._publisher.source_status(self.name, self._status)
 
     async def run(self) -> None:
-        """Listen until the recording ends or the task is cancelled; then end what is open."""
+        """Listen until the recording ends or the task is cancelled; then end what is open.
+
+        Whatever fails is said, and tried again after a pause.
+
+        Raises:
+            ModelFailedError: a model has failed for good.
+        """
+        structlog.contextvars.bind_contextvars(source=self.name)
+        pause_s = FIRST_PAUSE_S
+        while True:
+            began = time.monotonic()
+            try:
+                await self._listen()
+            except ExceptionGroup as group:
+                if lost := group.subgroup(ModelFailedError):
+                    raise _first(lost) from None
+                error = _first(group)
+                expected = isinstance(error, DetectorError)
+                log.error(
+                    "the source failed; it is tried again",
+                    error=str(error),
+                    exc_info=None if expected else error,
+                )
+            else:
+                return
+            pause_s = FIRST_PAUSE_S if time.monotonic() - began > LONGEST_PAUSE_S else pause_s
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+    async def _listen(self) -> None:
+        """Listen until the recording ends or something fails; then end what is open."""
+        self._finished = False
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._capture(), name=f"{self.name} capture")
-                group.create_task(self._listen(), name=f"{self.name} features")
-                for index, (listener, _) in enumerate(self._models):
-                    group.create_task(self._answer(index), name=f"{self.name} {listener.name}")
+                group.create_task(self._follow(), name=f"{self.name} features")
+                for lane in self._pipeline.lanes:
+                    group.create_task(self._work_off(lane), name=f"{self.name} {lane.name}")
         finally:
             self._tell(self._pipeline.stop())
-            self._set_status("offline")
+            self._windows_skipped += sum(lane.skipped for lane in self._pipeline.lanes)
+            self._windows_failed += sum(lane.failed for lane in self._pipeline.lanes)
+            self._pipeline = self._new_pipeline()
+            self._hung.clear()
+            self._set_captured("offline")
 
     def stats(self) -> dict[str, int | str]:
+        lanes = self._pipeline.lanes
         return {
             "status": self._status,
-            "samples_heard": self._ring.end_sample,
-            "samples_overrun": self._reader.overrun_samples,
-            "windows_skipped": sum(waiting.skipped for waiting in self._waiting),
+            "samples_heard": self._samples_heard,
+            "samples_overrun": self._samples_overrun,
+            "windows_skipped": self._windows_skipped + sum(lane.skipped for lane in lanes),
+            "windows_failed": self._windows_failed + sum(lane.failed for lane in lanes),
             "events": self._events,
             "events_held": self._held,
             "gaps": self._gaps,
@@ -140,8 +195,8 @@ class Source:
         Raises:
             ConfigError: if they do not fit; then nothing is changed.
         """
-        models = [(listeners[running.name], worker) for running, worker in self._models]
-        ended = self._pipeline.retune([listener for listener, _ in models], patterns)
+        models = [listeners[running.name] for running in self._models]
+        ended = self._pipeline.retune(models, patterns)
         self._models, self._patterns = models, patterns
         self._tell(ended)
 
@@ -206,68 +261,133 @@ class Source:
             ),
         )
 
+    def _new_pipeline(self) -> Pipeline:
+        return Pipeline(self._models, patterns=self._patterns, remember=True)
+
     async def _capture(self) -> None:
         """Fill the ring from the device or the file."""
         settings = self._settings
         if settings.audio_file is None:
-            await Microphone(settings).run(self._ring, self._clock, self._set_status)
+            await Microphone(settings).run(self._ring, self._clock, self._set_captured)
         else:
             await play(
                 settings.audio_file,
                 self._ring,
                 self._clock,
-                self._set_status,
+                self._set_captured,
                 channel=settings.channel,
             )
         self._ring.close()
 
-    async def _listen(self) -> None:
-        """Cut what the ring holds into windows, as it comes."""
+    async def _follow(self) -> None:
+        """Make features of what the ring holds, as it comes and as fast as the models take it."""
+        reader = self._ring.reader()
         while True:
-            await self._reader.wait()
-            item = self._reader.read(SAMPLE_RATE)
+            await reader.wait()
+            while not self._pipeline.has_room:
+                await self._make_room()
+            item = reader.read(MOST_AT_ONCE)
             if item is None:
-                if self._reader.closed:
+                if reader.closed:
                     break
                 continue
             if isinstance(item, AudioBlock):
+                self._samples_heard += len(item.samples)
                 self._watch_signal(item)
-                for publisher in self._publishers:
-                    publisher.level(self.name, float(np.square(item.samples).mean()))
+                self._publisher.level(self.name, float(np.square(item.samples).mean()))
             elif isinstance(item, Gap):
+                self._samples_overrun += item.length if item.reason == "overrun" else 0
                 self._tell_gap(item)
-            for index, work in self._pipeline.push(item):
-                self._waiting[index].put(work)
-        for index, work in self._pipeline.finish():
-            self._waiting[index].put(work)
-        for waiting in self._waiting:
-            waiting.close()
+            self._pipeline.push(item)
+            self._sound.give()
+        self._pipeline.finish()
+        self._finished = True
+        self._sound.give()
 
-    async def _answer(self, index: int) -> None:
-        """Take the windows of one model in order, have them scored, tell what follows."""
-        listener, worker = self._models[index]
-        while (work := await self._waiting[index].get()) is not None:
-            answer = work if isinstance(work, Cut) else await worker.score(work)
+    async def _make_room(self) -> None:
+        """Wait for the models that are late; what waits for one that hangs is left out."""
+        hung = [
+            lane for lane in self._pipeline.lanes if lane.name in self._hung and not lane.has_room
+        ]
+        for lane in hung:
+            lane.skip()
+        if not hung:
+            await self._progress.wait()
+
+    async def _work_off(self, lane: Lane) -> None:
+        """Have the windows of one model scored in order, tell what follows."""
+        structlog.contextvars.bind_contextvars(model=lane.name)
+        backlog = 0
+        while True:
+            work = lane.next()
+            if work is None:
+                if self._finished:
+                    return
+                await self._sound.wait()
+                continue
+            answer = work if isinstance(work, Cut) else await self._score(lane, work)
             if isinstance(answer, Scores):
-                self._show(listener, answer)
-            self._tell(self._pipeline.resolve(index, answer))
+                self._show(lane, answer)
+            self._tell(self._pipeline.resolve(lane, answer))
+            backlog = self._catch_up(lane, backlog)
+            self._progress.give()
+
+    async def _score(self, lane: Lane, window: Window) -> Scores | Unscored:
+        loop = asyncio.get_running_loop()
+        patience_s = max(HUNG_S, HUNG_HOPS * lane.request.window.hop_samples / SAMPLE_RATE)
+        timer = loop.call_later(patience_s, self._hang, lane)
+        try:
+            return await self._workers[lane.name].score(window)
+        finally:
+            timer.cancel()
+            if lane.name in self._hung:
+                self._hung.remove(lane.name)
+                log.info("the model answers again")
+                self._refresh_status()
+
+    def _hang(self, lane: Lane) -> None:
+        """The model does not answer."""
+        self._hung.add(lane.name)
+        log.warning("the model does not answer", source=self.name, model=lane.name)
+        self._tell(self._pipeline.interrupt(lane))
+        self._refresh_status()
+        self._progress.give()
+
+    def _catch_up(self, lane: Lane, before: int) -> int:
+        """Leave out windows of a model that is late and becomes later.
+
+        Args:
+            lane: its lane.
+            before: how many samples waited for it when it had last done something.
+
+        Returns:
+            How many wait now.
+        """
+        unread = self._ring.samples_heard - self._samples_heard
+        backlog = unread + lane.backlog
+        hop = lane.request.window.hop_samples
+        if backlog > hop + LATE_S * SAMPLE_RATE and backlog >= before:
+            for _ in range((backlog - before) // hop + 1):
+                lane.skip()
+        return backlog
 
     def _tell_gap(self, gap: Gap) -> None:
         self._gaps += 1
-        self._last_gaps.append(gap)
-        message = self._narrator.gap(gap, self._clock.utc)
-        for publisher in self._publishers:
-            publisher.gap(message)
+        if gap.model is None:
+            self._last_gaps.append(gap)
+        self._publisher.gap(self._narrator.gap(gap, self._clock.utc))
 
-    def _tell(self, events: Sequence[Event]) -> None:
-        """Publish what may be told of events; nothing that begins while it may not."""
-        for event in events:
-            held = self._why_held(event)
-            self._held += held is not None and event.type == "start"
-            self._outcomes.add(event, held, self._ring.end_sample)
-            told = self._gate.admit(event, held, self._ring.end_sample)
-            if told:
-                self._publish([told])
+    def _tell(self, told: Sequence[Event | Gap]) -> None:
+        """Publish gaps, and what may be told of events; nothing that begins while it may not."""
+        for item in told:
+            if isinstance(item, Gap):
+                self._tell_gap(item)
+                continue
+            held = self._why_held(item)
+            self._held += held is not None and item.type == "start"
+            self._outcomes.add(item, held, self._ring.end_sample)
+            if event := self._gate.admit(item, held, self._ring.end_sample):
+                self._publish([event])
 
     def _why_held(self, event: Event) -> Held | None:
         if self._muted:
@@ -278,30 +398,37 @@ class Source:
     def _publish(self, events: Sequence[Event]) -> None:
         for event in events:
             self._events += 1
-            message = self._narrator.event(event, self._clock.utc)
-            for publisher in self._publishers:
-                publisher.event(message)
+            self._publisher.event(self._narrator.event(event, self._clock.utc))
 
-    def _show(self, listener: Listener, scores: Scores) -> None:
+    def _show(self, lane: Lane, scores: Scores) -> None:
         """Publish the highest scores of a window, for tuning."""
         values = scores.clip if scores.clip is not None else scores.frames
         if values is None:
             return
         best = values if values.ndim == 1 else values.max(axis=0)
         top = np.argsort(best)[::-1][:TOP_SCORES]
-        labels = listener.spec.labels
-        shown = {labels[i].slug: round(float(best[i]), 4) for i in top}
-        for publisher in self._publishers:
-            publisher.scores(self.name, shown)
+        labels = lane.model.spec.labels
+        self._publisher.scores(self.name, {labels[i].slug: round(float(best[i]), 4) for i in top})
 
     def _watch_signal(self, block: AudioBlock) -> None:
-        health = self._signal.push(block)
-        if self._status in ("listening", "silent", "clipping"):
-            self._set_status(health)
+        self._health = self._signal.push(block)
+        self._refresh_status()
 
-    def _set_status(self, status: SourceStatus) -> None:
+    def _set_captured(self, status: SourceStatus) -> None:
+        self._captured = status
+        self._health = "listening"
+        self._refresh_status()
+
+    def _refresh_status(self) -> None:
+        status = self._captured
+        if status == "listening":
+            status = "stalled" if self._hung else self._health
         if status != self._status:
             self._status = status
             log.info("source", source=self.name, status=status)
-            for publisher in self._publishers:
-                publisher.source_status(self.name, status)
+            self._publisher.source_status(self.name, status)
+
+
+def _first(group: BaseExceptionGroup[Exception]) -> Exception:
+    inner = group.exceptions[0]
+    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner

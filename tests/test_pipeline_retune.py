@@ -8,10 +8,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from detector.configured_model import Listener
 from detector.errors import ConfigError
 from detector.events.explain.explanation import ExplainedPattern
 from detector.events.explain.memory import Outcomes
-from detector.pipeline import Listener, Pipeline, replay
+from detector.pipeline import Pipeline, replay
 from detector.records import AudioBlock, Cut, Event, FloatArray, Gap, Scores, Window
 from detector.settings.models import LabelSettings
 from tests.bundles import HIGH_HZ, LOW_HZ

@@ -57,6 +57,11 @@ class RingBuffer:
         return self._end
 
     @property
+    def samples_heard(self) -> int:
+        """How many samples of sound were written, gaps not counted."""
+        return self._stored
+
+    @property
     def closed(self) -> bool:
         return self._closed
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from detector.configured_model import Listener
 from detector.errors import ConfigError
 from detector.evaluation.hearing import timed_scores
 from detector.evaluation.material import Material, gather
@@ -15,7 +16,6 @@ from detector.evaluation.scoring import score
 from detector.events.segments.label_rules import label_rules
 from detector.loading import load_models
 from detector.operate.logs import configure
-from detector.pipeline import Listener
 from detector.settings.load import load_config
 
 

@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.capture.recording import open_audio
+from detector.configured_model import Listener
 from detector.errors import AudioFileError
 from detector.evaluation.scoring import Detection, TimedScores
 from detector.events.scores.steps import Step
 from detector.loading import Model
-from detector.pipeline import Listener, Pipeline, replay
+from detector.pipeline import Pipeline, replay
 from detector.records import SAMPLE_RATE, AudioBlock, Event, Scores, Window
 from detector.settings.patterns import PatternSettings
 

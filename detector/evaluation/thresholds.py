@@ -10,12 +10,12 @@ from typing import Final
 
 import numpy as np
 
+from detector.configured_model import Listener
 from detector.evaluation.hearing import Heard
 from detector.evaluation.scoring import Detection, Reference, false_alarms, joined, pairs
 from detector.events.scores.steps import Step
 from detector.events.segments.label_rules import LabelRule, label_rules
 from detector.events.segments.segmenter import Segmenter
-from detector.pipeline import Listener
 from detector.records import SAMPLE_RATE, Event, Scores
 
 LOWEST: Final = 0.05

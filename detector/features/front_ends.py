@@ -89,7 +89,6 @@ _KINDS: Final[Mapping[str, Callable[[Any, Samples], FrontEnd]]] = {
 }
 
 
-
 def front_end(spec: Frontend, samples: Samples) -> FrontEnd:
     """The front end that a bundle asks for, over a stretch of sound whose samples are kept."""
     return _KINDS[spec.kind](spec, samples)

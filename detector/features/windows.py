@@ -105,8 +105,19 @@ class WindowCursor:
     @property
     def behind(self) -> int:
         """Samples by which the window that is due is older than the newest sound; less than 0 if
-        it is not complete yet."""
+        it is not complete yet.
+        """
         return len(self.stretch) - self._due
+
+    @property
+    def left(self) -> int:
+        """Samples of sound that no window has shown, nor was one of them left out."""
+        return len(self.stretch) - self._measured
+
+    @property
+    def shown_until(self) -> int:
+        """The source's sample up to where there were windows."""
+        return self.stretch.first_sample + self._seen
 
     def next(self) -> Window | None:
         """The next window, oldest first; None if none is complete."""

@@ -32,9 +32,7 @@ class Decoder:
         """Those that the model must have."""
         return [output for output in (self._clip, self._frames) if output is not None]
 
-    def decode(
-        self, windows: Sequence[Window], answer: Mapping[str, FloatArray]
-    ) -> list[Scores]:
+    def decode(self, windows: Sequence[Window], answer: Mapping[str, FloatArray]) -> list[Scores]:
         """The scores of a batch.
 
         Args:
@@ -94,7 +92,7 @@ class Decoder:
                 f"{self._name}: output {output.name!r} holds what is not a number", "not_finite"
             )
         least, most = float(scores.min(initial=0)), float(scores.max(initial=0))
-        if output.activation == "none" and not (-_ROUNDING <= least and most <= 1 + _ROUNDING):
+        if output.activation == "none" and not (least >= -_ROUNDING and most <= 1 + _ROUNDING):
             raise InferenceError(
                 f"{self._name}: output {output.name!r} holds {least if least < 0 else most:.4g}, "
                 "but with activation 'none' it must hold probabilities, 0 to 1; does the bundle "

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from detector.configured_model import Listener
 from detector.evaluation.hearing import Heard
 from detector.evaluation.scoring import TrueEvent
 from detector.evaluation.tables import as_toml
 from detector.evaluation.thresholds import GRID, LOWEST, Threshold, tune
 from detector.events.scores.steps import Step
 from detector.inference.bundle import load_bundle
-from detector.pipeline import Listener
 from detector.records import SAMPLE_RATE
 from detector.settings.config import Config
 from detector.settings.models import LabelSettings, ModelSettings

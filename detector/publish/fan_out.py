@@ -1,0 +1,52 @@
+"""Several publishers as one, none of which can do harm to the others."""
+
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from detector.publish.messages import EventMessage, GapMessage, SourceStatus
+from detector.publish.publisher import Publisher
+
+log = structlog.get_logger()
+
+
+class FanOut(Publisher):
+    """Tells every publisher. One that fails is said once, and told again the next time."""
+
+    def __init__(self, publishers: Sequence[Publisher]) -> None:
+        self._publishers = publishers
+        self._failing: set[Publisher] = set()
+
+    def declare(self, source: str, labels: Sequence[str]) -> None:
+        self._each(lambda publisher: publisher.declare(source, labels))
+
+    def event(self, message: EventMessage) -> None:
+        self._each(lambda publisher: publisher.event(message))
+
+    def gap(self, message: GapMessage) -> None:
+        self._each(lambda publisher: publisher.gap(message))
+
+    def source_status(self, source: str, status: SourceStatus) -> None:
+        self._each(lambda publisher: publisher.source_status(source, status))
+
+    def scores(self, source: str, top: dict[str, float]) -> None:
+        self._each(lambda publisher: publisher.scores(source, top))
+
+    def level(self, source: str, power: float) -> None:
+        self._each(lambda publisher: publisher.level(source, power))
+
+    def _each(self, tell: Callable[[Publisher], None]) -> None:
+        for publisher in self._publishers:
+            try:
+                tell(publisher)
+            except Exception as error:
+                if publisher not in self._failing:
+                    self._failing.add(publisher)
+                    log.error(
+                        "what is heard cannot be written",
+                        to=type(publisher).__name__,
+                        error=str(error),
+                        exc_info=not isinstance(error, OSError),
+                    )
+            else:
+                self._failing.discard(publisher)
