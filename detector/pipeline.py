@@ -191,8 +191,11 @@ def replay(
     pipeline: Pipeline,
     items: Iterable[AudioBlock | Gap | Cut],
     score: Callable[[str, Window], Scores],
-) -> Iterator[Event | Gap]:
-    """Run a whole recording: `score` asks the model of the given name."""
+) -> Iterator[Event]:
+    """Run a whole recording: `score` asks the model of the given name.
+
+    There are no gaps but those in `items`, since no window is left out and a failure is raised.
+    """
     for item in items:
         for part in _parts(item):
             pipeline.push(part)
@@ -212,7 +215,7 @@ def _parts(item: AudioBlock | Gap | Cut) -> Iterator[AudioBlock | Gap | Cut]:
         first += len(samples)
 
 
-def _work_off(pipeline: Pipeline, score: Callable[[str, Window], Scores]) -> Iterator[Event | Gap]:
+def _work_off(pipeline: Pipeline, score: Callable[[str, Window], Scores]) -> Iterator[Event]:
     """Do all the work there is, in the order of the sound; of equals the first model's first."""
     due = [lane.next() for lane in pipeline.lanes]
     while waiting := [
@@ -224,7 +227,7 @@ def _work_off(pipeline: Pipeline, score: Callable[[str, Window], Scores]) -> Ite
         lane, work = pipeline.lanes[place], due[place]
         if work is not None:
             answer = work if isinstance(work, Cut) else score(lane.name, work)
-            yield from pipeline.resolve(lane, answer)
+            yield from (e for e in pipeline.resolve(lane, answer) if isinstance(e, Event))
         due[place] = lane.next()
 
 

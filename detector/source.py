@@ -128,11 +128,9 @@ class Source:
                 if lost := group.subgroup(ModelFailedError):
                     raise _first(lost) from None
                 error = _first(group)
-                expected = isinstance(error, DetectorError)
-                log.error(
-                    "the source failed; it is tried again",
-                    error=str(error),
-                    exc_info=None if expected else error,
+                trace = None if isinstance(error, DetectorError) else error  # else it is a mistake
+                log.warning(
+                    "the source failed; it is tried again", error=str(error), exc_info=trace
                 )
             else:
                 return

@@ -13,7 +13,7 @@ from detector.spec import Fbank, Frontend, Waveform
 
 
 class FrontEnd(Protocol):
-    """The features of one stretch of sound, computed as it arrives. Samples count from its begin."""
+    """The features of one stretch of sound, from whose beginning samples are counted."""
 
     def push(self, samples: FloatArray) -> None:
         """Take more samples, (n,) float32."""

@@ -5,6 +5,7 @@ buffer of samples. A window is cut from them only when its model is ready for it
 is late costs no memory, and one that skips windows costs no work.
 """
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -99,14 +100,12 @@ class WindowCursor:
         """Up to where there were windows."""
         self._energy, self._measured = 0.0, 0
         """Of what no window has shown, as far as `_measured`."""
-        self._last: Iterator[tuple[int, int]] | None = None
+        self._last: deque[tuple[int, int]] | None = None
         """The first sample and the end of what is left after the stretch has ended."""
 
     @property
     def behind(self) -> int:
-        """Samples by which the window that is due is older than the newest sound; less than 0 if
-        it is not complete yet.
-        """
+        """Samples by which the next window is older than the newest sound; below 0: not due yet."""
         return len(self.stretch) - self._due
 
     @property
@@ -141,8 +140,9 @@ class WindowCursor:
             yield max(0, end - length), end
         if self.stretch.ended:
             if self._last is None:
-                self._last = self._last_spans()
-            yield from self._last
+                self._last = deque(self._last_spans())
+            while self._last:
+                yield self._last.popleft()
 
     def _last_spans(self) -> Iterator[tuple[int, int]]:
         end, hop = len(self.stretch), self._request.window.hop_samples

@@ -1,4 +1,4 @@
-"""What a model answers becomes scores: checked, and brought to probabilities. No runtime is known."""
+"""What a model answers becomes scores: checked, and brought to probabilities."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final

@@ -42,11 +42,7 @@ class FanOut(Publisher):
             except Exception as error:
                 if publisher not in self._failing:
                     self._failing.add(publisher)
-                    log.error(
-                        "what is heard cannot be written",
-                        to=type(publisher).__name__,
-                        error=str(error),
-                        exc_info=not isinstance(error, OSError),
-                    )
+                    to = type(publisher).__name__
+                    log.warning("what is heard cannot be written", to=to, exc_info=error)
             else:
                 self._failing.discard(publisher)

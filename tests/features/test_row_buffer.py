@@ -5,41 +5,30 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detector.features.row_buffer import History
+from detector.features.row_buffer import RowBuffer
 
 
 @given(lengths=st.lists(st.integers(0, 10), max_size=60))
 @settings(max_examples=50)
 def test_the_last_rows_are_there_and_are_the_right_ones(lengths: list[int]) -> None:
-    history = History(10, width=3)
+    buffer = RowBuffer(10, 10, width=3)
     stream = np.arange(3 * sum(lengths), dtype=np.float32).reshape(-1, 3)
     end = 0
     for length in lengths:
-        history.append(stream[end : end + length])
+        buffer.append(stream[end : end + length])
         end += length
-        assert history.end == end
+        assert buffer.end == end
         first = max(0, end - 10)
-        np.testing.assert_array_equal(history.rows(first, end), stream[first:end])
+        np.testing.assert_array_equal(buffer.rows(first, end), stream[first:end])
 
 
 def test_rows_that_are_gone_or_yet_to_come_are_refused() -> None:
-    history = History(4)
+    buffer = RowBuffer(4, 4)
     for i in range(100):
-        history.append(np.array([i], np.float32))
+        buffer.append(np.array([i], np.float32))
     with pytest.raises(IndexError, match=r"rows 0\.\.2 are not in"):
-        history.rows(0, 2)
+        buffer.rows(0, 2)
     with pytest.raises(IndexError, match=r"rows 99\.\.101"):
-        history.rows(99, 101)
+        buffer.rows(99, 101)
     with pytest.raises(IndexError):
-        history.rows(99, 98)
-
-
-def test_after_a_reset_rows_count_from_zero() -> None:
-    history = History(4)
-    history.append(np.array([1, 2, 3], np.float32))
-    history.reset()
-    assert history.end == 0
-    history.append(np.array([7], np.float32))
-    assert history.rows(0, 1).tolist() == [7]
-    with pytest.raises(IndexError):
-        history.rows(0, 3)
+        buffer.rows(99, 98)
