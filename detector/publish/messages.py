@@ -10,12 +10,10 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
 from pydantic.json_schema import models_json_schema
 
+from detector.decibels import FLOOR_DBFS
 from detector.records import SAMPLE_RATE, Event, EventType, Gap, GapReason
 
 SCHEMA: Literal[1] = 1
-
-LEVEL_FLOOR_DBFS: Final = -120.0
-"""Digital silence has no level in decibels, and JSON has no infinity."""
 
 SourceStatus = Literal["listening", "stalled", "offline", "silent", "clipping"]
 
@@ -170,7 +168,7 @@ class Narrator:
             score=ScoreSummary(
                 peak=round(event.peak, self._DIGITS), mean=round(event.mean, self._DIGITS)
             ),
-            level_dbfs=round(max(event.level_dbfs, LEVEL_FLOOR_DBFS), 1),
+            level_dbfs=round(max(event.level_dbfs, FLOOR_DBFS), 1),
             sequence=self._sequence,
             truncated=event.truncated,
         )

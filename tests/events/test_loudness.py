@@ -1,13 +1,11 @@
 """How loud a stretch was, from the power of each hop."""
 
-import math
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detector.events.segments.loudness import SILENCE_DBFS, Loudness, dbfs
+from detector.events.segments.loudness import Loudness
 
 
 @given(
@@ -42,16 +40,3 @@ def test_the_past_is_kept_as_far_as_asked_and_not_much_further() -> None:
         loudness.push(end, 10, 1.0)
     assert loudness.energy(100_000) - loudness.energy(99_000) == pytest.approx(1000)
     assert len(loudness._ends) == len(loudness._energy) < 250
-
-
-@pytest.mark.parametrize(
-    ("power", "level"),
-    [(1.0, 0.0), (0.5, -3.0103), (1e-6, -60.0), (1e-20, SILENCE_DBFS), (0.0, SILENCE_DBFS)],
-)
-def test_levels_are_relative_to_a_full_scale_square_wave(power: float, level: float) -> None:
-    assert dbfs(power) == pytest.approx(level, abs=1e-3)
-
-
-@pytest.mark.parametrize("power", [-1e-12, -0.0, math.nan])
-def test_what_rounding_leaves_of_silence_is_silence(power: float) -> None:
-    assert dbfs(power) == SILENCE_DBFS

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Final
 
-from detector.events.segments.loudness import dbfs
+from detector.decibels import dbfs, mean_square
 from detector.records import Event, EventType
 
 MODEL: Final = "patterns@1"
@@ -34,7 +34,7 @@ class Tally:
         """Of an event that ended, or goes on and is known as far as `until`."""
         offset = until if event.offset_sample is None else event.offset_sample
         samples = max(1, offset - event.onset_sample)
-        power = 10 ** (event.level_dbfs / 10)
+        power = mean_square(event.level_dbfs)
         return cls(samples, samples * event.mean, samples * power, event.peak)
 
     def __add__(self, other: "Tally") -> "Tally":

@@ -4,10 +4,11 @@ from collections import deque
 from dataclasses import dataclass, replace
 from typing import Final
 
+from detector.decibels import dbfs, mean_square
 from detector.events.explain.memory import KEPT_S
 from detector.events.patterns.composite import Life, Subject, Tally
 from detector.events.patterns.streams import Heard
-from detector.events.segments.loudness import Loudness, dbfs
+from detector.events.segments.loudness import Loudness
 from detector.records import SAMPLE_RATE, Event
 
 
@@ -129,7 +130,7 @@ class LoudUnlabelled:
     def _extend(self, begin: int, end: int, level_dbfs: float) -> list[Event]:
         # That it is loud is no guess: the score is 1.
         samples = end - begin
-        tally = Tally(samples, float(samples), samples * 10 ** (level_dbfs / 10), peak=1.0)
+        tally = Tally(samples, float(samples), samples * mean_square(level_dbfs), peak=1.0)
         if self._life is None:
             self._life, self._started = Life(self._subject, begin, end, told_until=end), False
         self._life = self._life.extended(end, tally)

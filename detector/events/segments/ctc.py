@@ -14,8 +14,9 @@ from typing import Final
 
 import numpy as np
 
+from detector.decibels import dbfs
 from detector.events.scores.steps import Step, Steps
-from detector.events.segments.loudness import Loudness, dbfs
+from detector.events.segments.loudness import Loudness
 from detector.records import SAMPLE_RATE, Event, EventType, Scores
 from detector.settings.models import ModelSettings
 from detector.slugs import digest, slugify

@@ -1,11 +1,6 @@
 """How loud a stretch of a source was, from the power of each hop."""
 
-import math
 from bisect import bisect_left
-from typing import Final
-
-SILENCE_DBFS: Final = -120.0
-"""What digital silence is reported as."""
 
 
 class Loudness:
@@ -45,8 +40,3 @@ class Loudness:
         before, after = self._ends[i - 1], self._ends[i]
         part = (sample - before) / (after - before)
         return self._energy[i - 1] + part * (self._energy[i] - self._energy[i - 1])
-
-
-def dbfs(power: float) -> float:
-    """Decibels relative to full scale of a mean square; a full-scale square wave is 0."""
-    return max(SILENCE_DBFS, 10 * math.log10(power)) if power > 0 else SILENCE_DBFS

@@ -6,9 +6,10 @@ from typing import Final
 
 import numpy as np
 
+from detector.decibels import dbfs
 from detector.events.scores.steps import Step, Steps
 from detector.events.segments.label_rules import LabelRule
-from detector.events.segments.loudness import Loudness, dbfs
+from detector.events.segments.loudness import Loudness
 from detector.records import SAMPLE_RATE, Event, EventType, FloatArray, Scores
 
 
