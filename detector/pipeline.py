@@ -240,7 +240,7 @@ class Pipeline:
                 listener.spec,
                 label_rules(listener.spec, listener.settings),
                 list(history.between(first_sample, end_sample)),
-                [outcome for outcome in outcomes if outcome.model == listener.spec.id],
+                [outcome for outcome in outcomes if outcome.segment.model == listener.spec.id],
                 first_sample,
             )
         ]

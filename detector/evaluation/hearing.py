@@ -13,7 +13,7 @@ from detector.evaluation.scoring import Detection, TimedScores
 from detector.events.scores.steps import Step
 from detector.loading import Model
 from detector.pipeline import Listener, Pipeline, replay
-from detector.records import SAMPLE_RATE, AudioBlock, Event, Scores, Window
+from detector.records import SAMPLE_RATE, AudioBlock, Event, Scores, SegmentKey, Window
 from detector.settings.patterns import PatternSettings
 
 
@@ -69,17 +69,16 @@ def hear(
 
 def _segments(told: Sequence[tuple[Event, int]], duration_samples: int) -> Iterator[Detection]:
     """Each segment once, from its events with the sample until which was heard when they came."""
-    started: dict[tuple[str, str, int], int] = {}
+    started: dict[SegmentKey, int] = {}
     for event, heard_until in told:
-        key = event.model, event.label, event.onset_sample
         if event.type == "start":
-            started[key] = heard_until
+            started[event.segment] = heard_until
         elif event.type == "end" and event.offset_sample is not None:
             yield Detection(
                 event.onset_sample / SAMPLE_RATE,
                 min(event.offset_sample, duration_samples) / SAMPLE_RATE,
                 event.label,
-                started.pop(key) / SAMPLE_RATE,
+                started.pop(event.segment) / SAMPLE_RATE,
             )
 
 

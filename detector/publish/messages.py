@@ -11,7 +11,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerialize
 from pydantic.json_schema import models_json_schema
 
 from detector.decibels import FLOOR_DBFS
-from detector.records import SAMPLE_RATE, Event, EventType, Gap, GapReason
+from detector.records import SAMPLE_RATE, Event, EventType, Gap, GapReason, SegmentKey
 
 SCHEMA: Literal[1] = 1
 
@@ -138,16 +138,15 @@ class Narrator:
         `salt` makes ids differ between runs whose clocks may have told the same time.
         """
         self._node, self._source, self._salt = node, source, salt
-        self._onsets: dict[tuple[str, str, int], datetime] = {}
+        self._onsets: dict[SegmentKey, datetime] = {}
         self._sequence = last_sequence
 
     def event(self, event: Event, utc: Callable[[int], datetime]) -> EventMessage:
         """Describe `event`; `utc` tells when a sample of the source was heard."""
-        key = (event.model, event.label, event.onset_sample)
-        onset = self._onsets.get(key) or _to_millisecond(utc(event.onset_sample))
-        self._onsets[key] = onset
+        onset = self._onsets.get(event.segment) or _to_millisecond(utc(event.onset_sample))
+        self._onsets[event.segment] = onset
         if event.type == "end":
-            del self._onsets[key]
+            del self._onsets[event.segment]
         duration = (
             None
             if event.offset_sample is None

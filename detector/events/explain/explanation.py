@@ -100,7 +100,7 @@ def explain(
 def _by_label(outcomes: Sequence[Outcome]) -> dict[str, Outcome]:
     """If a label was both told and held back there, it was told."""
     told_last = sorted(outcomes, key=lambda outcome: outcome.held is None)
-    return {outcome.label: outcome for outcome in told_last}
+    return {outcome.segment.label: outcome for outcome in told_last}
 
 
 def _why(rule: LabelRule | None, peak: float, outcome: Outcome | None, first_sample: int) -> Why:
@@ -174,7 +174,7 @@ def explain_pattern(
         labels: what the pattern heard.
         loudest: of what a pattern of loudness judged in that stretch.
     """
-    outcome = _by_label([o for o in outcomes if o.model == MODEL]).get(slug)
+    outcome = _by_label([o for o in outcomes if o.segment.model == MODEL]).get(slug)
     heard = labels.between(*stretch)
     why: PatternWhy
     if outcome:

@@ -4,7 +4,7 @@ from collections.abc import Collection
 
 from detector.events.patterns.composite import NOTHING, Life, Subject, Tally
 from detector.events.patterns.streams import Heard
-from detector.records import Event
+from detector.records import Event, SegmentKey
 
 
 class Group:
@@ -24,7 +24,7 @@ class Group:
         self._subject = subject
         self._labels = frozenset(labels)
         self._merge = merge_samples
-        self._sounding: dict[tuple[str, str, int], Event] = {}
+        self._sounding: dict[SegmentKey, Event] = {}
         self._life: Life | None = None
         self._free_from = free_from
         """Where the last one ended: labels told of late begin no event before that."""
@@ -60,7 +60,7 @@ class Group:
         return [life.tell("end", truncated=truncated)]
 
     def _take(self, event: Event, until: int) -> list[Event]:
-        key = event.model, event.label, event.onset_sample
+        key = event.segment
         told = []
         if event.type == "start":
             told = [] if self._sounding else self._end_before(event.onset_sample)

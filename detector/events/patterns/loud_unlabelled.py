@@ -9,7 +9,7 @@ from detector.events.explain.memory import KEPT_S
 from detector.events.patterns.composite import Life, Subject, Tally
 from detector.events.patterns.streams import Heard
 from detector.events.segments.loudness import Loudness
-from detector.records import SAMPLE_RATE, Event
+from detector.records import SAMPLE_RATE, Event, SegmentKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class LoudUnlabelled:
         self._loudness = Loudness(self._KEEP + limits.stretch + limits.margin)
         self._next: int | None = None
         """Where the stretch begins that is judged next."""
-        self._open: dict[tuple[str, str, int], Event] = {}
+        self._open: dict[SegmentKey, Event] = {}
         self._ended: list[tuple[int, int]] = []
         """Onset and offset of what was heard."""
         self._life: Life | None = None
@@ -96,11 +96,10 @@ class LoudUnlabelled:
         return events
 
     def _hear(self, event: Event) -> None:
-        key = event.model, event.label, event.onset_sample
         if event.offset_sample is None:
-            self._open[key] = event
+            self._open[event.segment] = event
         else:
-            self._open.pop(key, None)
+            self._open.pop(event.segment, None)
             self._ended.append((event.onset_sample, event.offset_sample))
 
     def _judge_until(self, sample: int) -> list[Event]:

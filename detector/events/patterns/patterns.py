@@ -19,7 +19,7 @@ from detector.events.patterns.plan import Kind, Plan, Stream
 from detector.events.patterns.repetition import Repetition, Rhythm
 from detector.events.patterns.streams import Heard, Hop, InOrder
 from detector.events.segments.segmenter import Segmenter
-from detector.records import SAMPLE_RATE, Cut, Event, Scores
+from detector.records import SAMPLE_RATE, Cut, Event, Scores, SegmentKey
 from detector.settings.patterns import GroupSettings, PatternSettings, RepetitionSettings
 
 
@@ -112,8 +112,8 @@ class Patterns:
         """Set up what is planned."""
         self._patterns: dict[str, _Pattern] = {}
         self._segmenters: dict[tuple[int, Kind], Segmenter] = {}
-        self._begun: defaultdict[Stream, dict[tuple[str, str, int], Event]] = defaultdict(dict)
-        """What goes on in each stream, by model, label and onset."""
+        self._begun: defaultdict[Stream, dict[SegmentKey, Event]] = defaultdict(dict)
+        """What goes on in each stream."""
         self._cut_at: dict[Stream, int] = {}
         """Where the sound stopped, of each stream that has told nothing since."""
         # The level is told by the model that looks most often.
@@ -217,15 +217,14 @@ class Patterns:
             del self._cut_at[stream]
         begun = self._begun[stream]
         for event in heard.events:
-            key = event.model, event.label, event.onset_sample
             if event.type == "end":
-                begun.pop(key, None)
+                begun.pop(event.segment, None)
                 if isinstance(stream, str) and event.offset_sample is not None:
                     self._free_from[stream] = max(
                         self._free_from.get(stream, 0), event.offset_sample
                     )
             else:
-                begun[key] = replace(event, type="start")
+                begun[event.segment] = replace(event, type="start")
         events = []
         for slug, pattern in self._patterns.items():
             if stream in pattern.streams:
