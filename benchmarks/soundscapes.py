@@ -96,9 +96,13 @@ class System:
         return replace(self, rules=tuple(rules))
 
     def events(self, answers: Answers) -> Iterator[Detection]:
-        segmenter = Segmenter(self.name, self.rules, self.steps(), NEVER)
-        events = [event for answer in self.choose(answers) for event in segmenter.push(answer)]
-        for event in events + segmenter.cut(round(SECONDS * SAMPLE_RATE)):
+        segmenter, steps = Segmenter(self.name, self.rules, NEVER), self.steps()
+        events = [
+            event
+            for answer in self.choose(answers)
+            for event in segmenter.push(answer, steps.push(answer))
+        ]
+        for event in events + segmenter.cut(round(SECONDS * SAMPLE_RATE), steps.flush()):
             if event.offset_sample is not None:
                 onset = event.onset_sample / SAMPLE_RATE + self.delay_s
                 offset = min(event.offset_sample / SAMPLE_RATE + self.delay_s, SECONDS)

@@ -8,29 +8,26 @@ the caller's business; `replay` is the simplest caller.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import chain
 
 from detector.errors import ConfigError
 from detector.events.explain.explanation import Explained, ExplainedPattern, explain
 from detector.events.explain.memory import Outcome, ScoreHistory
 from detector.events.patterns.patterns import Patterns
-from detector.events.patterns.plan import Ear, Plan
-from detector.events.patterns.streams import Heard
+from detector.events.patterns.plan import PatternInput, PatternPlan
+from detector.events.patterns.streams import StreamUpdate
 from detector.events.scores.fusion import Confirmation, Decider, decide, decider_of
 from detector.events.scores.steps import (
     ClipSteps,
     FrameSteps,
     MedianSteps,
-    SameSteps,
-    SharedSteps,
     Step,
     Steps,
-    WatchedSteps,
 )
 from detector.events.segments.ctc import CtcDecoder, context_samples
 from detector.events.segments.label_rules import label_rules
 from detector.events.segments.segmenter import Segmenter
+from detector.events.segments.tracker import SegmentTracker
 from detector.features.windows import Windower, WindowRequest
 from detector.records import SAMPLE_RATE, AudioBlock, Cut, Event, Gap, Scores, Window
 from detector.settings.models import ModelSettings
@@ -121,25 +118,10 @@ class Pipeline:
         self._windower = Windower([window_request(listener) for listener in listeners])
         self._deciders = [listener.decider for listener in listeners]
         self._confirmations = _confirmations(listeners)
-        self._steps = [SharedSteps(_steps(listener)) for listener in listeners]
-        self._segmenters = [
-            _segmenter(listener, self._steps[index], self._watchers(index, watch))
-            for index, listener in enumerate(listeners)
-        ]
-        self._patterns = Patterns(self._plan(listeners, patterns or {}))
-
-    def _plan(self, listeners: Sequence[Listener], patterns: Mapping[str, PatternSettings]) -> Plan:
-        """Patterns see the steps that the segmenters of the models see."""
-        pairs = zip(listeners, self._steps, strict=True)
-        return Plan(
-            patterns, [ear(listener, partial(SameSteps, steps)) for listener, steps in pairs]
-        )
-
-    def _watchers(self, index: int, watch: Watch | None) -> Iterator[Callable[[Step], object]]:
-        if watch:
-            yield partial(watch, index)
-        if history := self._histories[index]:
-            yield history.add
+        self._steps = [_steps(listener) for listener in listeners]
+        self._segmenters = [_segmenter(listener) for listener in listeners]
+        self._watch = watch
+        self._patterns = Patterns(_plan(listeners, patterns or {}))
 
     def push(self, item: AudioBlock | Gap | Cut) -> Iterator[Work]:
         """Take what was heard, or was not; yield the work that it makes.
@@ -180,16 +162,30 @@ class Pipeline:
         return [e for index in range(len(self._segmenters)) for e in self._segment(index, [cut])]
 
     def _segment(self, index: int, answers: Iterable[Scores | Cut]) -> list[Event]:
-        segmenter = self._segmenters[index]
+        segmenter: SegmentTracker = self._segmenters[index]
+        name = self._listeners[index].name
         events = []
         for answer in answers:
             if isinstance(answer, Cut):
-                found = segmenter.cut(answer.end_sample)
+                steps = self._steps[index].flush()
+                self._show(index, steps)
+                found = segmenter.cut(answer.end_sample, steps)
             else:
-                found = segmenter.push(answer)
+                steps = self._steps[index].push(answer)
+                self._show(index, steps)
+                found = segmenter.push(answer, steps)
             events += found
-            events += self._patterns.hear(index, answer, found, segmenter.heard_until)
+            events += self._patterns.push(name, answer, steps, found, segmenter.known_until)
         return events
+
+    def _show(self, index: int, steps: Sequence[Step]) -> None:
+        if self._listeners[index].spec.ctc:
+            return
+        for step in steps:
+            if self._watch:
+                self._watch(index, step)
+            if history := self._histories[index]:
+                history.add(step)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -212,12 +208,12 @@ class Pipeline:
         Raises:
             ConfigError: if settings do not fit; then nothing is changed.
         """
-        plan = self._plan(listeners, patterns)
+        plan = _plan(listeners, patterns)
         rules = [[] if x.spec.ctc else label_rules(x.spec, x.settings) for x in listeners]
         self._listeners = list(listeners)
         for tagger, confirmation in self._confirmations.values():
             confirmation.retune(listeners[tagger].settings)
-        ended = []
+        ended: dict[str, StreamUpdate] = {}
         for listener, own, segmenter in zip(listeners, rules, self._segmenters, strict=True):
             events: list[Event] = []
             if isinstance(segmenter, CtcDecoder):
@@ -225,8 +221,9 @@ class Pipeline:
             else:
                 update_samples = round(listener.settings.update_interval_s * SAMPLE_RATE)
                 events = segmenter.retune(own, update_samples)
-            ended.append(Heard(segmenter.heard_until, tuple(events)))
-        return [*chain(*(heard.events for heard in ended)), *self._patterns.retune(plan, ended)]
+            ended[listener.name] = StreamUpdate(segmenter.known_until, tuple(events))
+        events = list(chain(*(update.events for update in ended.values())))
+        return [*events, *self._patterns.retune(plan, ended)]
 
     def explain(
         self, first_sample: int, end_sample: int, outcomes: Sequence[Outcome]
@@ -287,7 +284,7 @@ def check(listener: Listener) -> None:
         ConfigError: naming the setting.
     """
     window_request(listener)
-    _segmenter(listener, _steps(listener))
+    _segmenter(listener)
 
 
 def _confirmations(listeners: Sequence[Listener]) -> dict[int, tuple[int, Confirmation]]:
@@ -314,21 +311,22 @@ def _confirmation(listener: Listener, tagger: Listener) -> Confirmation:
     return Confirmation(listener.spec, listener.window, tagger.spec, tagger.settings, tagger.window)
 
 
-def ear(listener: Listener, steps: Callable[[], Steps] | None = None) -> Ear:
-    """The listener's model, as patterns need it; they make steps of its own if none are given."""
-    return Ear(
+def _plan(listeners: Sequence[Listener], patterns: Mapping[str, PatternSettings]) -> PatternPlan:
+    return PatternPlan(patterns, [pattern_input(listener) for listener in listeners])
+
+
+def pattern_input(listener: Listener) -> PatternInput:
+    """The listener's model, as patterns need it."""
+    return PatternInput(
         name=listener.name,
         spec=listener.spec,
         settings=listener.settings,
         hop_samples=listener.window.hop_samples,
         published=listener.labels,
-        steps=steps or partial(_steps, listener),
     )
 
 
-def _segmenter(
-    listener: Listener, steps: Steps, watchers: Iterable[Callable[[Step], object]] = ()
-) -> Segmenter | CtcDecoder:
+def _segmenter(listener: Listener) -> Segmenter | CtcDecoder:
     spec, settings = listener.spec, listener.settings
     if spec.ctc:
         if settings.smoothing_windows > 1:
@@ -336,11 +334,9 @@ def _segmenter(
                 f"smoothing_windows = {settings.smoothing_windows}: {spec.id} spells words, and a "
                 "median would take letters from them; leave it out"
             )
-        return CtcDecoder(spec, spec.ctc, settings, steps)
-    for watch in watchers:
-        steps = WatchedSteps(steps, watch)
+        return CtcDecoder(spec, spec.ctc, settings)
     rules = label_rules(spec, settings)
-    return Segmenter(spec.id, rules, steps, round(settings.update_interval_s * SAMPLE_RATE))
+    return Segmenter(spec.id, rules, round(settings.update_interval_s * SAMPLE_RATE))
 
 
 def _steps(listener: Listener) -> Steps:

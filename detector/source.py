@@ -82,7 +82,7 @@ class Source:
         """The names of what it can report, by slug."""
         names = {label.slug: label.name for listener, _ in self._models
                  for label in listener.spec.labels}  # fmt: skip
-        names |= {slug: pattern.subject(slug) for slug, pattern in self._patterns.items()}
+        names |= {slug: pattern.display_name(slug) for slug, pattern in self._patterns.items()}
         return {slug: names.get(slug, slug) for slug in self._pipeline.labels}
 
     def declare(self) -> None:

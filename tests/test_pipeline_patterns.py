@@ -16,7 +16,7 @@ from detector.events.patterns.plan import check_patterns
 from detector.inference.bundle import load_bundle
 from detector.inference.session import Session
 from detector.loading import load_models
-from detector.pipeline import Listener, Pipeline, ear, replay
+from detector.pipeline import Listener, Pipeline, pattern_input, replay
 from detector.records import SAMPLE_RATE, AudioBlock, Cut, Event, FloatArray, Gap, Scores, Window
 from detector.settings.config import Config
 from detector.settings.load import load_config
@@ -316,9 +316,9 @@ def test_a_pattern_of_labels_that_no_model_of_the_source_has_is_not_there(models
 def test_what_no_model_has_is_refused(
     models: Models, rules: dict[str, dict[str, Any]], told: str
 ) -> None:
-    ears = [ear(models.listener("tagger")), ear(models.listener("framer"))]
+    inputs = [pattern_input(models.listener(name)) for name in ("tagger", "framer")]
     with pytest.raises(ConfigError) as raised:
-        check_patterns(patterns(**rules), ears)
+        check_patterns(patterns(**rules), inputs)
     assert str(raised.value) == told
 
 

@@ -16,7 +16,7 @@ class PatternBase(Settings):
     update_interval_s: float = Field(10.0, gt=0)
     """How often a pattern that goes on is reported."""
 
-    def subject(self, slug: str) -> str:
+    def display_name(self, slug: str) -> str:
         """Its name."""
         return self.name or slug.replace("_", " ").strip().capitalize() or slug
 
