@@ -50,7 +50,7 @@ def told(model: Model, samples: FloatArray) -> Iterator[Told]:
     """What begins, when two seconds of quiet follow the recording."""
     now = 0
 
-    def score(_: int, window: Window) -> Scores:
+    def score(_: str, window: Window) -> Scores:
         nonlocal now
         now = window.end_sample
         return model.session.score([window])[0]

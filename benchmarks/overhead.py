@@ -23,7 +23,7 @@ import soundfile as sf
 from report import report
 
 from detector.configured_model import Listener
-from detector.features.windows import Windower
+from detector.features.windows import windows_of
 from detector.inference.bundle import load_bundle
 from detector.records import SAMPLE_RATE, AudioBlock, FloatArray
 from detector.settings.models import ModelSettings
@@ -105,8 +105,7 @@ def measure(folder: Path, bundle: str, arguments: argparse.Namespace) -> None:
     )
     loaded = load_bundle(bundle)
     listener = Listener("one", loaded.spec, ModelSettings(bundle=bundle, hop_s=arguments.hop))
-    windower = Windower([window_request(listener)])
-    windows = [w.data for _, w in (*windower.push(AudioBlock(0, audio)), *windower.flush())]
+    windows = [w.data for w in windows_of(listener.window_request, [AudioBlock(0, audio)])]
     np.save(folder / "scene.npy", np.stack(windows))
     np.save(folder / "second.npy", np.stack(windows[:1]))
 

@@ -24,7 +24,7 @@ import transformers
 from models import ast_base
 from report import report
 
-from detector.inference.session import activate
+from detector.inference.decoding import activate
 from detector.records import SAMPLE_RATE
 from export.checkpoints.checkpoint import load_checkpoint
 from export.convert import Wrapped, lay_out

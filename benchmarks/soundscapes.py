@@ -46,7 +46,7 @@ from detector.events.scores.fusion import RULE, RULES, Decider, Rule, decide
 from detector.events.scores.steps import ClipSteps, FrameSteps, Steps
 from detector.events.segments.label_rules import LabelRule, label_rules
 from detector.events.segments.segmenter import Segmenter
-from detector.features.windows import Windower
+from detector.features.windows import windows_of
 from detector.inference.bundle import load_bundle
 from detector.inference.session import Session
 from detector.records import SAMPLE_RATE, AudioBlock, FloatArray, Scores
@@ -96,9 +96,13 @@ class System:
         return replace(self, rules=tuple(rules))
 
     def events(self, answers: Answers) -> Iterator[Detection]:
-        segmenter = Segmenter(self.name, self.rules, self.steps(), NEVER)
-        events = [event for answer in self.choose(answers) for event in segmenter.push(answer)]
-        for event in events + segmenter.cut(round(SECONDS * SAMPLE_RATE)):
+        segmenter, steps = Segmenter(self.name, self.rules, NEVER), self.steps()
+        events = [
+            event
+            for answer in self.choose(answers)
+            for event in segmenter.push(answer, steps.push(answer))
+        ]
+        for event in events + segmenter.cut(round(SECONDS * SAMPLE_RATE), steps.flush()):
             if event.offset_sample is not None:
                 onset = event.onset_sample / SAMPLE_RATE + self.delay_s
                 offset = min(event.offset_sample / SAMPLE_RATE + self.delay_s, SECONDS)
@@ -187,10 +191,9 @@ class Bundle:
 
     def answers(self, samples: FloatArray) -> Answers:
         """Every window's scores, those at the end included that only a clip needs."""
-        request = replace(window_request(self._listener), trailing=True)
-        windower = Windower([request])
-        windows = [*windower.push(AudioBlock(0, samples)), *windower.flush()]
-        return [self._session.score([window])[0] for _, window in windows]
+        request = replace(self._listener.window_request, trailing=True)
+        windows = windows_of(request, [AudioBlock(0, samples)])
+        return [self._session.score([window])[0] for window in windows]
 
     def systems(self) -> Iterator[System]:
         outputs = self._spec.outputs

@@ -13,7 +13,7 @@ from detector.configured_model import Listener
 from detector.errors import ConfigError
 from detector.events.segments.label_rules import hint
 from detector.operate.schedule import Schedule
-from detector.pipeline import ear
+from detector.pipeline import pattern_input
 from detector.publish import topics
 from detector.publish.commands.commands import Done
 from detector.publish.commands.replies import Explanation
@@ -173,9 +173,9 @@ class Operator:
         asked = [self._listeners[model]] if model else list(self._listeners.values())
         having = [listener for listener in asked if publishes(listener, label)]
         if not having:  # a pattern may listen for it
-            having = [listener for listener in asked if label in ear(listener).known]
+            having = [listener for listener in asked if label in pattern_input(listener).known]
         if not having:
-            known = sorted({slug for listener in asked for slug in ear(listener).known})
+            known = sorted({slug for listener in asked for slug in pattern_input(listener).known})
             raise ConfigError(f"no model hears {label!r}{hint(label, known)}")
         if len(having) > 1:
             names = ", ".join(listener.name for listener in having)

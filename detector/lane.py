@@ -62,7 +62,7 @@ class Lane:
     @property
     def known_until(self) -> int:
         """Up to where it is known what becomes of it."""
-        return self._segmenter.heard_until
+        return self._segmenter.known_until
 
     # Windows
 

@@ -13,8 +13,8 @@ from detector.errors import ConfigError
 from detector.events.explain.explanation import Explained, ExplainedPattern, explain
 from detector.events.explain.memory import Outcome
 from detector.events.patterns.patterns import Patterns
-from detector.events.patterns.plan import Ear, Plan
-from detector.events.patterns.streams import Heard
+from detector.events.patterns.plan import PatternInput, PatternPlan
+from detector.events.patterns.streams import StreamUpdate
 from detector.events.scores.fusion import Confirmation
 from detector.events.segments.label_rules import label_rules
 from detector.features.windows import Stretch, pieces
@@ -86,6 +86,23 @@ class Pipeline:
             self._stretch.ended = True
             self._stretch = None
 
+    def work(self) -> Iterator[tuple[Lane, Window | Cut]]:
+        """Give out all the work there is, in the order of the sound; of equals the first model's.
+
+        The answer to one is expected before the next is asked for.
+        """
+        due = [lane.next() for lane in self.lanes]
+        while waiting := [
+            (work.end_sample, isinstance(work, Cut), place)
+            for place, work in enumerate(due)
+            if work is not None
+        ]:
+            _, _, place = min(waiting)
+            lane, work = self.lanes[place], due[place]
+            if work is not None:
+                yield lane, work
+            due[place] = lane.next()
+
     def resolve(self, lane: Lane, answer: Scores | Unscored | Cut) -> list[Event | Gap]:
         """Take what a model said of its next window, or its next cut.
 
@@ -103,7 +120,7 @@ class Pipeline:
     def interrupt(self, lane: Lane) -> list[Event]:
         """A model says nothing at present: end what goes on where it is known so far."""
         ends, until = lane.interrupt(), lane.known_until
-        return ends + self._patterns.hear(lane.name, Cut(until), [], ends, until)
+        return ends + self._patterns.push(lane.name, Cut(until), [], ends, until)
 
     def stop(self) -> list[Event]:
         """End every segment where it was last heard, without the work that is left."""
@@ -125,7 +142,7 @@ class Pipeline:
         for answer in answers:
             steps, found = lane.push(answer)
             events += found
-            events += self._patterns.hear(lane.name, answer, steps, found, lane.known_until)
+            events += self._patterns.push(lane.name, answer, steps, found, lane.known_until)
         return events
 
     @property
@@ -157,10 +174,10 @@ class Pipeline:
             if confirmation := self._confirmations.get(confirmed.name):
                 confirmation.retune(by_name[str(confirmed.settings.confirmed_by)].settings)
         ended = {
-            lane.name: Heard(lane.known_until, tuple(lane.retune(by_name[lane.name])))
+            lane.name: StreamUpdate(lane.known_until, tuple(lane.retune(by_name[lane.name])))
             for lane in self.lanes
         }
-        events = [event for heard in ended.values() for event in heard.events]
+        events = [event for update in ended.values() for event in update.events]
         return events + self._patterns.retune(plan, ended)
 
     def explain(
@@ -175,7 +192,7 @@ class Pipeline:
                 lane.model.spec,
                 label_rules(lane.model.spec, lane.model.settings),
                 list(lane.memory.between(first_sample, end_sample)),
-                [outcome for outcome in outcomes if outcome.model == lane.model.spec.id],
+                [outcome for outcome in outcomes if outcome.segment.model == lane.model.spec.id],
                 first_sample,
             )
         ]
@@ -196,43 +213,35 @@ def replay(
 
     There are no gaps but those in `items`, since no window is left out and a failure is raised.
     """
+
+    def work() -> Iterator[tuple[Lane, Window | Cut]]:
+        yield from work_of(pipeline, items)
+        pipeline.finish()
+        yield from pipeline.work()
+
+    for lane, task in work():
+        answer = task if isinstance(task, Cut) else score(lane.name, task)
+        yield from (told for told in pipeline.resolve(lane, answer) if isinstance(told, Event))
+
+
+def work_of(
+    pipeline: Pipeline, items: Iterable[AudioBlock | Gap | Cut]
+) -> Iterator[tuple[Lane, Window | Cut]]:
+    """Push blocks of any length, and whatever is between them; give out the work, as it comes."""
     for item in items:
-        for part in _parts(item):
-            pipeline.push(part)
-            yield from _work_off(pipeline, score)
-    pipeline.finish()
-    yield from _work_off(pipeline, score)
+        if isinstance(item, AudioBlock):
+            first = item.first_sample
+            for samples in pieces(item.samples):
+                pipeline.push(AudioBlock(first, samples))
+                first += len(samples)
+                yield from pipeline.work()
+        else:
+            pipeline.push(item)
+            yield from pipeline.work()
 
 
-def _parts(item: AudioBlock | Gap | Cut) -> Iterator[AudioBlock | Gap | Cut]:
-    """A long block in pieces, as they can be pushed."""
-    if not isinstance(item, AudioBlock):
-        yield item
-        return
-    first = item.first_sample
-    for samples in pieces(item.samples):
-        yield AudioBlock(first, samples)
-        first += len(samples)
-
-
-def _work_off(pipeline: Pipeline, score: Callable[[str, Window], Scores]) -> Iterator[Event]:
-    """Do all the work there is, in the order of the sound; of equals the first model's first."""
-    due = [lane.next() for lane in pipeline.lanes]
-    while waiting := [
-        (work.end_sample, isinstance(work, Cut), place)
-        for place, work in enumerate(due)
-        if work is not None
-    ]:
-        place = min(waiting)[-1]
-        lane, work = pipeline.lanes[place], due[place]
-        if work is not None:
-            answer = work if isinstance(work, Cut) else score(lane.name, work)
-            yield from (e for e in pipeline.resolve(lane, answer) if isinstance(e, Event))
-        due[place] = lane.next()
-
-
-def _plan(models: Sequence[Listener], patterns: Mapping[str, PatternSettings]) -> Plan:
-    return Plan(patterns, [ear(model) for model in models])
+def _plan(models: Sequence[Listener], patterns: Mapping[str, PatternSettings]) -> PatternPlan:
+    return PatternPlan(patterns, [pattern_input(model) for model in models])
 
 
 def _confirmations(models: Sequence[Listener]) -> dict[str, Confirmation]:
@@ -259,9 +268,9 @@ def _confirmation(model: Listener, tagger: Listener) -> Confirmation:
     return Confirmation(model.spec, model.window, tagger.spec, tagger.settings, tagger.window)
 
 
-def ear(model: Listener) -> Ear:
+def pattern_input(model: Listener) -> PatternInput:
     """The model, as patterns need it."""
-    return Ear(
+    return PatternInput(
         name=model.name,
         spec=model.spec,
         settings=model.settings,

@@ -6,7 +6,7 @@ published. Intervals are half open: `first_sample <= i < end_sample`.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -114,6 +114,16 @@ class Unscored:
 EventType = Literal["start", "update", "end"]
 
 
+class SegmentKey(NamedTuple):
+    """What tells a segment of a source from every other: all its events have it in common."""
+
+    model: str
+    """name@version of the bundle."""
+    label: str
+    """The label's slug."""
+    onset_sample: int
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """A moment in the life of a segment: a stretch of time in which a label is heard."""
@@ -136,3 +146,7 @@ class Event:
     """Mean level of the segment so far, in decibels relative to full scale."""
     truncated: bool = False
     """A gap or a stop cut the segment: the sound may have gone on."""
+
+    @property
+    def segment(self) -> SegmentKey:
+        return SegmentKey(self.model, self.label, self.onset_sample)

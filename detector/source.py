@@ -102,7 +102,7 @@ class Source:
     def labels(self) -> dict[str, str]:
         """The names of what it can report, by slug."""
         names = {label.slug: label.name for model in self._models for label in model.spec.labels}
-        names |= {slug: pattern.subject(slug) for slug, pattern in self._patterns.items()}
+        names |= {slug: pattern.display_name(slug) for slug, pattern in self._patterns.items()}
         return {slug: names.get(slug, slug) for slug in self._pipeline.labels}
 
     def declare(self) -> None:

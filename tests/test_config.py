@@ -140,7 +140,7 @@ def test_patterns_are_told_apart_by_their_kind(tmp_path: Path) -> None:
     assert isinstance(smoke, RepetitionSettings)
     assert isinstance(dryer, RepetitionSettings)
     assert isinstance(loud, LoudUnlabelledSettings)
-    assert (group.subject("any_alarm"), smoke.subject("smoke_alarm")) == (
+    assert (group.display_name("any_alarm"), smoke.display_name("smoke_alarm")) == (
         "Any alarm at all",
         "Smoke alarm",
     )

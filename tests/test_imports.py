@@ -15,7 +15,7 @@ MODULES = {
 }
 
 STAGES = ("capture", "features", "inference", "events", "publish")
-LEAF = ("records", "errors", "slugs", "validation_errors", "spec", "settings")
+LEAF = ("records", "errors", "slugs", "decibels", "validation_errors", "spec", "settings")
 """In the order in which they may import one another."""
 COMPOSERS = (
     "pipeline",
@@ -29,7 +29,7 @@ COMPOSERS = (
     "commands",
     "evaluation",
 )
-PURE = ("features", "events", "pipeline", "records", "spec")
+PURE = ("features", "events", "pipeline", "records", "spec", "decibels")
 """What knows no clock, does no I/O and waits for nothing."""
 
 FOREIGN = {"torch", "transformers", "onnx", "export", "tests", "benchmarks"}

@@ -1,6 +1,6 @@
 """Audio in, events out, through real models: the same events however the audio arrives."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,8 @@ from detector.configured_model import Listener
 from detector.errors import ConfigError
 from detector.inference.bundle import load_bundle
 from detector.inference.session import Session
-from detector.pipeline import Pipeline, replay
+from detector.lane import Lane
+from detector.pipeline import Pipeline, replay, work_of
 from detector.records import SAMPLE_RATE, AudioBlock, Cut, Event, FloatArray, Gap, Scores, Window
 from detector.settings.models import LabelSettings, ModelSettings
 from tests.bundles import HIGH_HZ, LOW_HZ, loudness_bundle, tone_bundle
@@ -69,8 +70,8 @@ class Models:
     ) -> list[Event]:
         pipeline = Pipeline([self.listener(name, settings) for name in names])
 
-        def score(index: int, window: Window) -> Scores:
-            return self._sessions[names[index]].score([window])[0]
+        def score(name: str, window: Window) -> Scores:
+            return self._sessions[name].score([window])[0]
 
         return list(replay(pipeline, items, score))
 
@@ -83,6 +84,19 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
 @pytest.fixture(scope="module")
 def whole(models: Models) -> list[Event]:
     return models.listen(["tagger", "framer", "loudness"], blocks(SCENE))
+
+
+def only_events(told: Iterable[Event | Gap]) -> list[Event]:
+    return [item for item in told if isinstance(item, Event)]
+
+
+def all_work(
+    pipeline: Pipeline, items: Iterable[AudioBlock | Gap | Cut]
+) -> Iterator[tuple[Lane, Window | Cut]]:
+    """What there is to do for the models, to the end of the sound."""
+    yield from work_of(pipeline, items)
+    pipeline.finish()
+    yield from pipeline.work()
 
 
 def seconds(segments: Iterable[Segment]) -> list[tuple[str, float, float]]:
@@ -201,10 +215,9 @@ class TestCut:
         pipeline = Pipeline([models.listener(name)])
         events = []
         items: list[AudioBlock | Cut] = [*blocks(self.BEFORE), Cut(len(self.BEFORE))]
-        for item in items:
-            for index, task in pipeline.push(item):
-                answer = task if isinstance(task, Cut) else models._sessions[name].score([task])[0]
-                events += pipeline.resolve(index, answer)
+        for lane, task in work_of(pipeline, items):
+            answer = task if isinstance(task, Cut) else models._sessions[name].score([task])[0]
+            events += only_events(pipeline.resolve(lane, answer))
         *_, last = lives(events)
         assert (last.offset, last.truncated) == (len(self.BEFORE), True)
         assert pipeline.stop() == []
@@ -269,9 +282,9 @@ class TestFinish:
 
     def test_gives_every_model_a_cut_after_its_last_window(self, models: Models) -> None:
         pipeline = Pipeline([models.listener("tagger"), models.listener("framer")])
-        work = [*pipeline.push(AudioBlock(0, SCENE[:20_000])), *pipeline.finish()]
-        for index in range(2):
-            own = [item for i, item in work if i == index]
+        work = list(all_work(pipeline, [AudioBlock(0, SCENE[:20_000])]))
+        for name in ("tagger", "framer"):
+            own = [item for lane, item in work if lane.name == name]
             assert own[-1] == Cut(20_000)
             assert all(isinstance(item, Window) for item in own[:-1])
             assert len(own) > 3
@@ -281,10 +294,10 @@ def test_stop_ends_what_is_open_where_the_audio_ends(models: Models) -> None:
     pipeline = Pipeline([models.listener("tagger")])
     hot = np.array([1.0, 0.0], np.float32)
     events = []
-    for index, work in pipeline.push(AudioBlock(0, SCENE[:20_000])):
+    for lane, work in work_of(pipeline, [AudioBlock(0, SCENE[:20_000])]):
         assert isinstance(work, Window)
         span = (work.first_sample, work.end_sample, work.new_samples, work.power)
-        events += pipeline.resolve(index, Scores(*span, hot, None))
+        events += only_events(pipeline.resolve(lane, Scores(*span, hot, None)))
     events += pipeline.stop()
     assert lives(events) == [Segment("low", 0, 20_000, truncated=True)]
     assert pipeline.stop() == []

@@ -8,18 +8,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from detector.configured_model import Listener
 from detector.errors import ConfigError
 from detector.inference.bundle import load_bundle
 from detector.inference.session import Session
+from detector.lane import check
 from detector.loading import load_models
-from detector.pipeline import Listener, Pipeline, Work, check, replay, window_request
+from detector.pipeline import Pipeline, replay, work_of
 from detector.records import SAMPLE_RATE, AudioBlock, Cut, Event, Gap, Scores, Window
 from detector.settings.config import Config
 from detector.settings.models import ModelSettings
 from tests.bundles import HIGH_HZ, LOW_HZ, loudness_bundle, tone_bundle
 from tests.events.scores import lives
 from tests.features.ragged import blocks, sizes
-from tests.test_pipeline import FRAME_S, HOP_S, LEAD_S, close, scene, seconds
+from tests.test_pipeline import FRAME_S, HOP_S, LEAD_S, all_work, close, only_events, scene, seconds
 
 SCENE = scene(7.3, (LOW_HZ, 1.3, 2.8), (HIGH_HZ, 2.1, 2.4), (HIGH_HZ, 5.05, 5.15), (LOW_HZ, 6, 7))
 LOW = [("low", 1.3, 2.8), ("low", 6, 7)]
@@ -71,8 +73,7 @@ class Models:
     def hear(self, *listeners: Listener, change: Change = as_it_is) -> list[Event]:
         """What the listeners tell of the scene."""
 
-        def score(index: int, window: Window) -> Scores:
-            name = listeners[index].name
+        def score(name: str, window: Window) -> Scores:
             return change(name, self._sessions[name].score([window])[0])
 
         return list(replay(Pipeline(listeners), blocks(SCENE), score))
@@ -116,7 +117,7 @@ class TestOneModelWithBothOutputs:
         self, models: Models, decided_by: str, *, trailing: bool
     ) -> None:
         listener = models.listener("pair", decided_by=decided_by)
-        assert window_request(listener).trailing is trailing
+        assert listener.window_request.trailing is trailing
 
     def test_is_refused_what_its_bundle_lacks(self, models: Models) -> None:
         listener = models.listener("tagger", decided_by="both")
@@ -228,7 +229,7 @@ def heard(stretches: Stretches, lengths: Sequence[int]) -> Iterator[AudioBlock |
 
 
 def answers(
-    listeners: Sequence[Listener], work: Sequence[Work], skipped: int
+    listeners: Sequence[Listener], work: Sequence[tuple[int, Window | Cut]], skipped: int
 ) -> list[list[Scores | Cut]]:
     """Of each model in its order: scores that are random, but the same for the same window.
 
@@ -266,11 +267,15 @@ def in_turn(
 
 
 def tell(pipeline: Pipeline, mixed: Iterator[tuple[int, Scores | Cut]]) -> list[Event]:
-    return [event for index, answer in mixed for event in pipeline.resolve(index, answer)]
+    return only_events(
+        told for index, answer in mixed for told in pipeline.resolve(pipeline.lanes[index], answer)
+    )
 
 
-def work_of(pipeline: Pipeline, items: Iterator[AudioBlock | Gap | Cut]) -> list[Work]:
-    return [*(task for item in items for task in pipeline.push(item)), *pipeline.finish()]
+def indexed_work(
+    pipeline: Pipeline, items: Iterator[AudioBlock | Gap | Cut]
+) -> list[tuple[int, Window | Cut]]:
+    return [(pipeline.lanes.index(lane), task) for lane, task in all_work(pipeline, items)]
 
 
 @given(
@@ -304,10 +309,10 @@ def test_events_depend_on_what_each_model_said_and_not_on_who_spoke_first(
         listeners.reverse()
     whole, cut_up = Pipeline(listeners), Pipeline(listeners)
     one_after_the_other = in_turn(
-        answers(listeners, work_of(whole, heard(stretches, [])), skipped), []
+        answers(listeners, indexed_work(whole, heard(stretches, [])), skipped), []
     )
     expected = tell(whole, one_after_the_other)
-    told = answers(listeners, work_of(cut_up, heard(stretches, lengths)), skipped)
+    told = answers(listeners, indexed_work(cut_up, heard(stretches, lengths)), skipped)
     events = tell(cut_up, in_turn(told, turns))
     for name in ("framer", "tagger", "pair"):
         assert of(events, name) == of(expected, name)
@@ -327,7 +332,7 @@ def test_two_models_may_confirm_each_other(models: Models) -> None:
     ]
     pipeline = Pipeline(listeners)
     told = answers(
-        listeners, work_of(pipeline, heard([(60_000, 500, False), (30_000, 0, False)], [])), 0
+        listeners, indexed_work(pipeline, heard([(60_000, 500, False), (30_000, 0, False)], [])), 0
     )
     events = [
         tell(Pipeline(listeners), in_turn(told, turns)) for turns in ([], [1] * 99, [0, 1] * 99)
@@ -343,13 +348,14 @@ def test_stop_tells_nothing_that_is_not_confirmed_and_ends_what_is(models: Model
     for name, ended in (("framer", []), ("both", ["low", "high"])):
         pipeline = Pipeline(listeners)
         events = []
-        for index, task in list(pipeline.push(AudioBlock(0, SCENE[:20_000]))):
+        for lane, task in list(work_of(pipeline, [AudioBlock(0, SCENE[:20_000])])):
             assert isinstance(task, Window)
             span = (task.first_sample, task.end_sample, task.new_samples, task.power)
             hot = np.ones((64, 2), np.float32)
-            answer = Scores(*span, None, hot) if index == 0 else Scores(*span, hot[0], None)
-            if index == 0 or name == "both":
-                events += pipeline.resolve(index, answer)
+            framed = lane.name == "framer"
+            answer = Scores(*span, None, hot) if framed else Scores(*span, hot[0], None)
+            if framed or name == "both":
+                events += only_events(pipeline.resolve(lane, answer))
         found = lives(of([*events, *pipeline.stop()], "framer"))
         assert [s.label for s in found] == ended
         assert all((s.offset, s.truncated) == (20_000, True) for s in found)
@@ -363,12 +369,12 @@ def test_an_event_waits_at_most_a_hop_of_the_tagger(models: Models) -> None:
     for name, listeners in {"alone": [models.listener("framer")], "both": [framer, tagger]}.items():
         pipeline = Pipeline(listeners)
         for end in range(160, len(SCENE), 160):
-            for index, task in pipeline.push(AudioBlock(end - 160, SCENE[end - 160 : end])):
-                listener = listeners[index].name
+            pipeline.push(AudioBlock(end - 160, SCENE[end - 160 : end]))
+            for lane, task in pipeline.work():
                 answer = (
-                    task if isinstance(task, Cut) else models._sessions[listener].score([task])[0]
+                    task if isinstance(task, Cut) else models._sessions[lane.name].score([task])[0]
                 )
-                for event in of(pipeline.resolve(index, answer), "framer"):
+                for event in of(only_events(pipeline.resolve(lane, answer)), "framer"):
                     began.setdefault(name, []).append((end, event.type, event.label))
     waits = [b[0] - a[0] for a, b in zip(began["alone"], began["both"], strict=True)]
     assert [b[1:] for b in began["both"]] == [a[1:] for a in began["alone"]]

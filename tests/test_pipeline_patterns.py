@@ -1,7 +1,7 @@
 """Rules over labels, from audio through real models: the same events whoever answers first."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
+from detector.configured_model import Listener
 from detector.errors import ConfigError
 from detector.events.patterns.plan import check_patterns
 from detector.inference.bundle import load_bundle
 from detector.inference.session import Session
 from detector.loading import load_models
-from detector.pipeline import Listener, Pipeline, ear, replay
+from detector.pipeline import Pipeline, pattern_input, replay, work_of
 from detector.records import SAMPLE_RATE, AudioBlock, Cut, Event, FloatArray, Gap, Scores, Window
 from detector.settings.config import Config
 from detector.settings.load import load_config
@@ -25,6 +26,7 @@ from detector.settings.patterns import PatternSettings
 from tests.bundles import HIGH_HZ, LOW_HZ, tone_bundle
 from tests.events.scores import lives
 from tests.features.ragged import blocks, sizes
+from tests.test_pipeline import all_work, only_events
 
 Patterns = Mapping[str, PatternSettings]
 
@@ -76,8 +78,8 @@ class Models:
         rules: Patterns,
         items: Iterable[AudioBlock | Gap | Cut],
     ) -> list[Event]:
-        def score(index: int, window: Window) -> Scores:
-            return self.sessions[listeners[index].name].score([window])[0]
+        def score(name: str, window: Window) -> Scores:
+            return self.sessions[name].score([window])[0]
 
         return list(replay(Pipeline(listeners, patterns=rules), items, score))
 
@@ -86,17 +88,11 @@ class Models:
     ) -> list[list[Scores | Cut]]:
         """What each model says, in its own order."""
         pipeline = Pipeline(listeners)
-        said: list[list[Scores | Cut]] = [[] for _ in listeners]
-
-        def work() -> Iterator[tuple[int, Window | Cut]]:
-            for item in items:
-                yield from pipeline.push(item)
-            yield from pipeline.finish()
-
-        for index, task in work():
-            session = self.sessions[listeners[index].name]
-            said[index].append(task if isinstance(task, Cut) else session.score([task])[0])
-        return said
+        said: dict[str, list[Scores | Cut]] = {listener.name: [] for listener in listeners}
+        for lane, task in all_work(pipeline, items):
+            session = self.sessions[lane.name]
+            said[lane.name].append(task if isinstance(task, Cut) else session.score([task])[0])
+        return list(said.values())
 
 
 @pytest.fixture(scope="module")
@@ -224,7 +220,11 @@ def test_models_may_answer_in_any_order(
     def run(turns: Iterable[int]) -> list[Event]:
         pipeline = Pipeline(listeners, patterns=RULES)
         queues = [iter(own) for own in answers]
-        events = [e for turn in turns for e in pipeline.resolve(turn, next(queues[turn]))]
+        events = [
+            e
+            for turn in turns
+            for e in only_events(pipeline.resolve(pipeline.lanes[turn], next(queues[turn])))
+        ]
         return sorted((e for e in events if e.model == "patterns@1"), key=lambda e: e.label)
 
     expected = run([0] * len(answers[0]) + [1] * len(answers[1]))
@@ -256,9 +256,10 @@ def test_stop_ends_patterns_too(models: Models) -> None:
     rules = patterns(tones=RULES["tones"].model_dump())
     pipeline = Pipeline([listener], patterns=rules)
     events = []
-    for index, window in pipeline.push(AudioBlock(0, scene(3, (HIGH_HZ, 1, 3)))):
+    for lane, window in work_of(pipeline, [AudioBlock(0, scene(3, (HIGH_HZ, 1, 3)))]):
         assert isinstance(window, Window)
-        events += pipeline.resolve(index, models.sessions["framer"].score([window])[0])
+        answer = models.sessions["framer"].score([window])[0]
+        events += only_events(pipeline.resolve(lane, answer))
     events += pipeline.stop()
     [found] = lives(events)
     assert (found.label, found.offset, found.truncated) == ("tones", at(3), True)
@@ -316,9 +317,9 @@ def test_a_pattern_of_labels_that_no_model_of_the_source_has_is_not_there(models
 def test_what_no_model_has_is_refused(
     models: Models, rules: dict[str, dict[str, Any]], told: str
 ) -> None:
-    ears = [ear(models.listener("tagger")), ear(models.listener("framer"))]
+    inputs = [pattern_input(models.listener(name)) for name in ("tagger", "framer")]
     with pytest.raises(ConfigError) as raised:
-        check_patterns(patterns(**rules), ears)
+        check_patterns(patterns(**rules), inputs)
     assert str(raised.value) == told
 
 

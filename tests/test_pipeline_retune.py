@@ -12,12 +12,13 @@ from detector.configured_model import Listener
 from detector.errors import ConfigError
 from detector.events.explain.explanation import ExplainedPattern
 from detector.events.explain.memory import Outcomes
-from detector.pipeline import Pipeline, replay
+from detector.pipeline import Pipeline, replay, work_of
 from detector.records import AudioBlock, Cut, Event, FloatArray, Gap, Scores, Window
 from detector.settings.models import LabelSettings
 from tests.bundles import HIGH_HZ, LOW_HZ
 from tests.events.scores import lives
 from tests.features.ragged import blocks
+from tests.test_pipeline import only_events
 from tests.test_pipeline_patterns import SILENT, Models, Patterns, at, of, patterns, scene, spans
 
 NEVER = LabelSettings(onset_threshold=1.0)
@@ -56,7 +57,7 @@ class Heard:
     """A source that is heard, with what followed."""
 
     def __init__(self, models: Models, listeners: Sequence[Listener], rules: Patterns) -> None:
-        self._models, self._names = models, [listener.name for listener in listeners]
+        self._models = models
         self.pipeline = Pipeline(listeners, patterns=rules)
         self.outcomes = Outcomes()
         self.events: list[Event] = []
@@ -64,10 +65,10 @@ class Heard:
 
     def hear(self, samples: FloatArray) -> list[Event]:
         events: list[Event] = []
-        for index, window in self.pipeline.push(AudioBlock(self._end, samples)):
+        for lane, window in work_of(self.pipeline, [AudioBlock(self._end, samples)]):
             assert isinstance(window, Window)
-            answer = self._models.sessions[self._names[index]].score([window])[0]
-            events += self.pipeline.resolve(index, answer)
+            answer = self._models.sessions[lane.name].score([window])[0]
+            events += only_events(self.pipeline.resolve(lane, answer))
         self._end += len(samples)
         return self._told(events)
 
@@ -133,12 +134,12 @@ def test_what_was_retuned_hears_as_what_starts_so(models: Models, before: str, a
     gap = Gap(len(BEFORE), 1600, "stall")
     session = models.sessions["framer"]
 
-    def score(_: int, window: Window) -> Scores:
+    def score(_: str, window: Window) -> Scores:
         return session.score([window])[0]
 
-    for index, work in source.pipeline.push(gap):
-        answer = work if isinstance(work, Cut) else score(index, work)
-        events += source.pipeline.resolve(index, answer)
+    for lane, work in work_of(source.pipeline, [gap]):
+        answer = work if isinstance(work, Cut) else score(lane.name, work)
+        events += only_events(source.pipeline.resolve(lane, answer))
     lives(events)
     retuned = list(replay(source.pipeline, blocks(AFTER, [], gap.end_sample), score))
     fresh = list(replay(Pipeline([is_now], patterns=new_rules), blocks(AFTER), score))
@@ -166,7 +167,7 @@ def test_whole_segments_are_told_however_often_and_whenever_it_changes(
         ]
 
     pipeline = Pipeline(listeners())
-    for _ in pipeline.push(AudioBlock(0, SCENE)):
+    for _ in work_of(pipeline, [AudioBlock(0, SCENE)]):
         pass  # the answers come below
     # Who is ahead, and by how much, changes now and then.
     pace = np.cumsum(rng.exponential(1, (2, max(map(len, said.answers)))) ** eager, axis=1)
@@ -179,7 +180,7 @@ def test_whole_segments_are_told_however_often_and_whenever_it_changes(
             # A pattern may have the name of a label that is published now.
             with contextlib.suppress(ConfigError):
                 events += pipeline.retune(listeners(), rules)
-        events += pipeline.resolve(index, answer)
+        events += only_events(pipeline.resolve(pipeline.lanes[index], answer))
     for model in ("tagger@1", "framer@1", "patterns@1"):
         lives(event for event in events if event.model == model)
 
@@ -281,8 +282,9 @@ def test_a_tagger_confirms_by_its_new_thresholds(models: Models) -> None:
     pipeline.retune([confirmed, models.listener("tagger", low=NEVER)], {})
     half = Scores(0, at(2.56), at(2.56), 0.1, np.array([0.6, 0.6], np.float32), None)
     frames = np.full((100, 2), 0.6, np.float32)
-    assert pipeline.resolve(0, Scores(0, at(1.28), at(1.28), 0.1, None, frames[:64])) == []
-    events = pipeline.resolve(1, half)
+    own, other = pipeline.lanes
+    assert pipeline.resolve(own, Scores(0, at(1.28), at(1.28), 0.1, None, frames[:64])) == []
+    events = only_events(pipeline.resolve(other, half))
     # Of "low" 0.6 is not enough any more, so its frames count less.
     assert {e.label for e in events if e.model == "framer@1"} == {"high"}
 

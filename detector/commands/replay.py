@@ -68,8 +68,10 @@ def replay_files(
 def _events(
     models: list[Model], patterns: Mapping[str, PatternSettings], blocks: Iterator[AudioBlock]
 ) -> Iterator[Event]:
-    def score(index: int, window: Window) -> Scores:
-        return models[index].session.score([window])[0]
+    sessions = {model.listener.name: model.session for model in models}
+
+    def score(name: str, window: Window) -> Scores:
+        return sessions[name].score([window])[0]
 
     pipeline = Pipeline([model.listener for model in models], patterns=patterns)
     return replay(pipeline, blocks, score)

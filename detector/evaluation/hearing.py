@@ -14,7 +14,7 @@ from detector.evaluation.scoring import Detection, TimedScores
 from detector.events.scores.steps import Step
 from detector.loading import Model
 from detector.pipeline import Pipeline, replay
-from detector.records import SAMPLE_RATE, AudioBlock, Event, Scores, Window
+from detector.records import SAMPLE_RATE, AudioBlock, Event, Scores, SegmentKey, Window
 from detector.settings.patterns import PatternSettings
 
 
@@ -51,36 +51,37 @@ def hear(
                 duration = block.end_sample
                 yield block
 
-    def score(index: int, window: Window) -> Scores:
+    sessions = {model.listener.name: model.session for model in models}
+
+    def score(name: str, window: Window) -> Scores:
         nonlocal heard_until
         heard_until = max(heard_until, window.end_sample)
-        return models[index].session.score([window])[0]
+        return sessions[name].score([window])[0]
 
-    steps: list[list[Step]] = [[] for _ in models]
+    steps: dict[str, list[Step]] = {name: [] for name in sessions}
     pipeline = Pipeline(
         [model.listener for model in models],
-        watch=lambda index, step: steps[index].append(step),
+        watch=lambda name, step: steps[name].append(step),
         patterns=patterns,
     )
     told = [(event, heard_until) for event in replay(pipeline, blocks(), score)]
     if not duration:
         raise AudioFileError(f"{path}: holds no sound")
-    return Heard(duration, tuple(_segments(told, duration)), tuple(map(tuple, steps)))
+    return Heard(duration, tuple(_segments(told, duration)), tuple(map(tuple, steps.values())))
 
 
 def _segments(told: Sequence[tuple[Event, int]], duration_samples: int) -> Iterator[Detection]:
     """Each segment once, from its events with the sample until which was heard when they came."""
-    started: dict[tuple[str, str, int], int] = {}
+    started: dict[SegmentKey, int] = {}
     for event, heard_until in told:
-        key = event.model, event.label, event.onset_sample
         if event.type == "start":
-            started[key] = heard_until
+            started[event.segment] = heard_until
         elif event.type == "end" and event.offset_sample is not None:
             yield Detection(
                 event.onset_sample / SAMPLE_RATE,
                 min(event.offset_sample, duration_samples) / SAMPLE_RATE,
                 event.label,
-                started.pop(key) / SAMPLE_RATE,
+                started.pop(event.segment) / SAMPLE_RATE,
             )
 
 

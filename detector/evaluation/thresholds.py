@@ -137,24 +137,11 @@ def retell(
     steps: Sequence[Step], rules: Sequence[LabelRule], duration_samples: int
 ) -> list[Detection]:
     """The segments that a segmenter with these rules makes of the steps of one recording."""
-    segmenter = Segmenter("retold", rules, _Told(steps), _NEVER)
+    segmenter = Segmenter("retold", rules, _NEVER)
     whole = Scores(0, duration_samples, duration_samples, 0.0, None, None)
-    events: list[Event] = [*segmenter.push(whole), *segmenter.cut(duration_samples)]
+    events: list[Event] = [*segmenter.push(whole, steps), *segmenter.cut(duration_samples, ())]
     return [
         Detection(event.onset_sample / SAMPLE_RATE, event.offset_sample / SAMPLE_RATE, event.label)
         for event in events
         if event.type == "end" and event.offset_sample is not None
     ]
-
-
-class _Told:
-    """Steps that are known already."""
-
-    def __init__(self, steps: Sequence[Step]) -> None:
-        self._steps = list(steps)
-
-    def push(self, scores: Scores) -> list[Step]:  # noqa: ARG002 (as all Steps)
-        return self._steps
-
-    def flush(self) -> list[Step]:
-        return []

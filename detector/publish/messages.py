@@ -10,12 +10,10 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
 from pydantic.json_schema import models_json_schema
 
-from detector.records import SAMPLE_RATE, Event, EventType, Gap, GapReason
+from detector.decibels import FLOOR_DBFS
+from detector.records import SAMPLE_RATE, Event, EventType, Gap, GapReason, SegmentKey
 
 SCHEMA: Literal[1] = 1
-
-LEVEL_FLOOR_DBFS: Final = -120.0
-"""Digital silence has no level in decibels, and JSON has no infinity."""
 
 SourceStatus = Literal["listening", "stalled", "offline", "silent", "clipping"]
 
@@ -144,16 +142,15 @@ class Narrator:
         `salt` makes ids differ between runs whose clocks may have told the same time.
         """
         self._node, self._source, self._salt = node, source, salt
-        self._onsets: dict[tuple[str, str, int], datetime] = {}
+        self._onsets: dict[SegmentKey, datetime] = {}
         self._sequence = last_sequence
 
     def event(self, event: Event, utc: Callable[[int], datetime]) -> EventMessage:
         """Describe `event`; `utc` tells when a sample of the source was heard."""
-        key = (event.model, event.label, event.onset_sample)
-        onset = self._onsets.get(key) or _to_millisecond(utc(event.onset_sample))
-        self._onsets[key] = onset
+        onset = self._onsets.get(event.segment) or _to_millisecond(utc(event.onset_sample))
+        self._onsets[event.segment] = onset
         if event.type == "end":
-            del self._onsets[key]
+            del self._onsets[event.segment]
         duration = (
             None
             if event.offset_sample is None
@@ -174,7 +171,7 @@ class Narrator:
             score=ScoreSummary(
                 peak=round(event.peak, self._DIGITS), mean=round(event.mean, self._DIGITS)
             ),
-            level_dbfs=round(max(event.level_dbfs, LEVEL_FLOOR_DBFS), 1),
+            level_dbfs=round(max(event.level_dbfs, FLOOR_DBFS), 1),
             sequence=self._sequence,
             truncated=event.truncated,
         )

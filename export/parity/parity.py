@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from detector.errors import BundleError
-from detector.features.windows import Windower, WindowRequest
+from detector.features.windows import WindowRequest, windows_of
 from detector.inference.bundle import Bundle
 from detector.inference.session import Session
 from detector.records import SAMPLE_RATE, AudioBlock, FloatArray, Window
@@ -116,9 +116,7 @@ def window_of(sound: FloatArray, spec: BundleSpec) -> Window:
     """What the detector makes of a sound as long as the window, or shorter."""
     whole = WindowSpec(samples=spec.window.samples, hop_samples=spec.window.samples)
     request = WindowRequest(spec.frontend, whole, int(spec.input.shape[1]), trailing=False)
-    windower = Windower([request])
-    found = [*windower.push(AudioBlock(0, sound)), *windower.flush()]
-    return found[0][1]
+    return next(windows_of(request, [AudioBlock(0, sound)]))
 
 
 def sounds_to_compare(samples: int) -> FloatArray:

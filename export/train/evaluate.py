@@ -12,7 +12,7 @@ import onnxruntime
 
 from detector.features.fbank import LogMel
 from detector.inference.bundle import load_bundle
-from detector.inference.session import activate
+from detector.inference.decoding import activate
 from detector.loading import Model, load_model
 from detector.pipeline import Pipeline, replay
 from detector.records import SAMPLE_RATE, AudioBlock, Event, FloatArray, Scores, Window
@@ -83,7 +83,7 @@ def heard(model: Model, samples: FloatArray) -> Iterator[tuple[Event, int]]:
     """The events of a recording, each with the sample up to which was heard when it was told."""
     now = 0
 
-    def score(_: int, window: Window) -> Scores:
+    def score(_: str, window: Window) -> Scores:
         nonlocal now
         now = window.end_sample
         return model.session.score([window])[0]

@@ -52,8 +52,10 @@ def heard(models: list[Model], recording: Path) -> Heard:
 def test_segments_are_those_of_replay(
     models: Sequence[Model], recording: Path, heard: Heard
 ) -> None:
-    def score(index: int, window: Window) -> Scores:
-        return models[index].session.score([window])[0]
+    sessions = {model.listener.name: model.session for model in models}
+
+    def score(name: str, window: Window) -> Scores:
+        return sessions[name].score([window])[0]
 
     with open_audio(recording) as blocks:
         events = list(replay(Pipeline([model.listener for model in models]), blocks, score))

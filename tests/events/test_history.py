@@ -1,5 +1,6 @@
 """What is remembered of the last minutes, and what it says of why there was no event."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -7,12 +8,12 @@ import pytest
 
 from detector.events.explain.explanation import explain
 from detector.events.explain.memory import KEPT_S, HeardLabels, Outcomes, ScoreHistory
-from detector.events.scores.steps import ClipSteps, WatchedSteps
+from detector.events.scores.steps import ClipSteps, Step
 from detector.events.segments.label_rules import LabelRule, label_rules
 from detector.records import SAMPLE_RATE, Event, Scores
 from detector.settings.models import ModelSettings
 from detector.spec import BundleSpec
-from tests.events.scores import clip, frames, plain_frames, rule, run, segmenter, tagger
+from tests.events.scores import clip, frames, plain_frames, retune, rule, run, segmenter, tagger
 
 HOP = SAMPLE_RATE // 2
 SPEC = BundleSpec.model_validate(
@@ -41,10 +42,15 @@ def rules(**settings: object) -> list[LabelRule]:
 def heard(*scores: tuple[float, float, float]) -> ScoreHistory:
     """A history of windows of half a second."""
     history = ScoreHistory()
-    steps = WatchedSteps(ClipSteps(HOP), history.add)
+    steps = ClipSteps(HOP)
     for index, values in enumerate(scores, 1):
-        steps.push(clip(index * HOP, *values, new=HOP))
+        add(history, steps.push(clip(index * HOP, *values, new=HOP)))
     return history
+
+
+def add(history: ScoreHistory, steps: Iterable[Step]) -> None:
+    for step in steps:
+        history.add(step)
 
 
 def why(
@@ -71,9 +77,9 @@ def test_the_highest_scores_of_a_stretch_come_back_with_their_labels() -> None:
 
 def test_frames_are_kept_by_the_quarter_second() -> None:
     history = ScoreHistory()
-    steps = WatchedSteps(plain_frames(hop=SAMPLE_RATE, frame=320), history.add)
-    steps.push(frames(0, SAMPLE_RATE, [0.1] * 49 + [0.8]))
-    steps.flush()
+    steps = plain_frames(hop=SAMPLE_RATE, frame=320)
+    add(history, steps.push(frames(0, SAMPLE_RATE, [0.1] * 49 + [0.8])))
+    add(history, steps.flush())
     kept = list(history.between(0, SAMPLE_RATE))
     assert len(kept) <= 4
     assert max(moment.scores.max() for moment in kept) == pytest.approx(0.8)
@@ -81,9 +87,9 @@ def test_frames_are_kept_by_the_quarter_second() -> None:
 
 def test_what_is_remembered_does_not_grow_without_end() -> None:
     history, outcomes = ScoreHistory(), Outcomes()
-    steps = WatchedSteps(ClipSteps(HOP), history.add)
+    steps = ClipSteps(HOP)
     for index in range(1, 3 * 2 * KEPT_S):
-        steps.push(clip(index * HOP, 0.5, new=HOP))
+        add(history, steps.push(clip(index * HOP, 0.5, new=HOP)))
         outcomes.add(event("start", "dog", index * HOP), None, 0)
     assert len(list(history.between(0, 10**12))) <= 2 * KEPT_S + 2
     assert len(list(outcomes.between(0, 10**12))) <= 500
@@ -142,14 +148,14 @@ def test_a_segment_that_is_muted_half_way_was_told_in_part() -> None:
 def test_a_new_threshold_counts_from_the_next_window() -> None:
     machine = segmenter(tagger(), rule(onset_threshold=0.8))
     assert run(machine, [clip(100, 0.6), clip(200, 0.6)]) == []
-    assert machine.retune([rule(onset_threshold=0.5)], 10**9) == []
+    assert retune(machine, rule(onset_threshold=0.5)) == []
     assert [e.type for e in run(machine, [clip(300, 0.6)])] == ["start"]
 
 
 def test_what_is_open_stays_open_when_its_rule_moves() -> None:
     machine = segmenter(tagger(), rule(0), rule(1))
     [start] = run(machine, [clip(100, 0.1, 0.9)])
-    assert machine.retune([rule(1)], 10**9) == []
+    assert retune(machine, rule(1)) == []
     [end] = run(machine, [clip(200, 0.9, 0.9), clip(300, 0.9, 0.1)])
     assert (end.type, end.label, end.onset_sample) == ("end", "label_1", start.onset_sample)
 
@@ -169,7 +175,7 @@ def test_a_score_that_is_rising_is_remembered_unless_it_must_rise_further(
     machine = segmenter(plain_frames(), rule(1), rule(0))
     # What was heard last counts with the next window.
     assert run(machine, [hop(0, 0.1), hop(1, 0.4), hop(2, 0.4)]) == []
-    assert machine.retune([rule(0, offset_threshold=offset_threshold)], 10**9) == []
+    assert retune(machine, rule(0, offset_threshold=offset_threshold)) == []
     [start] = run(machine, [hop(3, 0.9), hop(4, 0.9)])
     assert (start.label, start.onset_sample) == ("label_0", onset)
 
@@ -191,6 +197,6 @@ def test_a_pattern_remembers_what_it_heard_of_its_labels_and_since_when() -> Non
 def test_a_label_that_is_no_longer_wanted_ends_cut_off() -> None:
     machine = segmenter(tagger(), rule(0), rule(1))
     run(machine, [clip(100, 0.9, 0.9)])
-    [end] = machine.retune([rule(1)], 10**9)
+    [end] = retune(machine, rule(1))
     assert (end.type, end.label, end.truncated, end.offset_sample) == ("end", "label_0", True, 100)
     assert [e.label for e in run(machine, [clip(200, 0.1, 0.1)])] == ["label_1"]

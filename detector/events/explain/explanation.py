@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from detector.events.explain.memory import Heard, HeardLabels, Outcome
-from detector.events.patterns.composite import MODEL
+from detector.events.patterns.composite import PATTERNS_MODEL
 from detector.events.patterns.loud_unlabelled import Stretch
 from detector.events.segments.label_rules import LabelRule
 from detector.records import SAMPLE_RATE
@@ -100,7 +100,7 @@ def explain(
 def _by_label(outcomes: Sequence[Outcome]) -> dict[str, Outcome]:
     """If a label was both told and held back there, it was told."""
     told_last = sorted(outcomes, key=lambda outcome: outcome.held is None)
-    return {outcome.label: outcome for outcome in told_last}
+    return {outcome.segment.label: outcome for outcome in told_last}
 
 
 def _why(rule: LabelRule | None, peak: float, outcome: Outcome | None, first_sample: int) -> Why:
@@ -174,7 +174,7 @@ def explain_pattern(
         labels: what the pattern heard.
         loudest: of what a pattern of loudness judged in that stretch.
     """
-    outcome = _by_label([o for o in outcomes if o.model == MODEL]).get(slug)
+    outcome = _by_label([o for o in outcomes if o.segment.model == PATTERNS_MODEL]).get(slug)
     heard = labels.between(*stretch)
     why: PatternWhy
     if outcome:
@@ -191,7 +191,7 @@ def explain_pattern(
         why = "labelled" if loudest.labelled else "shorter_than_min_duration"
     return ExplainedPattern(
         pattern=slug,
-        name=settings.subject(slug),
+        name=settings.display_name(slug),
         kind=settings.kind,
         why=why,
         heard=heard,

@@ -13,7 +13,7 @@ import numpy as np
 
 from detector.events.scores.steps import Step
 from detector.events.segments.gate import Held
-from detector.records import SAMPLE_RATE, Event, FloatArray
+from detector.records import SAMPLE_RATE, Event, FloatArray, SegmentKey
 
 KEPT_S: Final = 600
 """How far back it goes."""
@@ -38,11 +38,7 @@ class Heard:
 class Outcome:
     """What became of a segment, or of the part of it that was told or held back."""
 
-    model: str
-    """name@version, as in events."""
-    label: str
-    segment: int
-    """Where the segment begins, by which its events are known."""
+    segment: SegmentKey
     onset_sample: int
     offset_sample: int | None
     """None while it goes on."""
@@ -66,12 +62,11 @@ class Outcomes:
             held: why nothing may begin now.
             now_sample: how far the source was heard.
         """
-        key = event.model, event.label, event.onset_sample
         if event.type == "start":
-            self._kept.append(Outcome(*key, event.onset_sample, None, held))
+            self._kept.append(Outcome(event.segment, event.onset_sample, None, held))
             return
         for outcome in reversed(self._kept):
-            if (outcome.model, outcome.label, outcome.segment) == key:
+            if outcome.segment == event.segment:
                 if event.type == "end":
                     outcome.offset_sample = event.offset_sample
                 elif outcome.held and outcome.held != held:
@@ -107,18 +102,17 @@ class HeardLabels:
         self.since = since
         """Nothing is known of what was before this."""
         self._labels = frozenset(labels)
-        self._begun: dict[tuple[str, str, int], Event] = {}
+        self._begun: dict[SegmentKey, Event] = {}
         self._ended: deque[tuple[str, int, int]] = deque()
 
     def add(self, event: Event) -> None:
         """Take the next event of any label."""
         if event.label not in self._labels:
             return
-        key = event.model, event.label, event.onset_sample
         if event.offset_sample is None:
-            self._begun[key] = event
+            self._begun[event.segment] = event
             return
-        self._begun.pop(key, None)
+        self._begun.pop(event.segment, None)
         self._ended.append((event.label, event.onset_sample, event.offset_sample))
         while (
             len(self._ended) > self._MOST

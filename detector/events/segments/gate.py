@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from detector.records import Event
+from detector.records import Event, SegmentKey
 
 Held = Literal["muted", "quiet_hours"]
 """Why an event is held back."""
@@ -37,7 +37,7 @@ class Gate:
     """
 
     def __init__(self) -> None:
-        self._open: dict[tuple[str, str, int], _Segment] = {}
+        self._open: dict[SegmentKey, _Segment] = {}
 
     def admit(self, event: Event, held: Held | None, now_sample: int) -> Event | None:
         """What to tell of an event, if anything.
@@ -47,7 +47,7 @@ class Gate:
             held: why nothing may begin now.
             now_sample: how far the source was heard.
         """
-        key = event.model, event.label, event.onset_sample
+        key = event.segment
         segment = self._open.get(key)
         if segment is None:
             if event.type != "start":

@@ -1,8 +1,6 @@
 """How loud each source is, on the mean over some seconds."""
 
-import math
-
-from detector.publish.messages import LEVEL_FLOOR_DBFS
+from detector.decibels import dbfs
 
 
 class Levels:
@@ -28,5 +26,4 @@ class Levels:
         self._began[source] = now
         mean = sum(powers) / len(powers)
         powers.clear()
-        level = 10 * math.log10(mean) if mean > 0 else LEVEL_FLOOR_DBFS
-        return round(max(level, LEVEL_FLOOR_DBFS), 1)
+        return round(dbfs(mean), 1)

@@ -11,7 +11,7 @@ import onnxruntime
 import torch
 
 from detector.errors import BundleError, ConfigError
-from detector.features.windows import Windower, WindowRequest
+from detector.features.windows import WindowRequest, windows_of
 from detector.inference.bundle import Bundle, built_in, load_bundle
 from detector.records import SAMPLE_RATE, AudioBlock, FloatArray
 from detector.spec import Frontend, Input, Origin, WindowSpec
@@ -49,10 +49,9 @@ class Hearing:
         """What the detector makes of a sound of at most a window: (*shape of the input,)."""
         whole = self.window.model_copy(update={"hop_samples": self.window.samples})
         rows = int(self.input.shape[1])
-        windower = Windower([WindowRequest(self.frontend, whole, rows, trailing=False)])
-        found = [*windower.push(AudioBlock(0, samples)), *windower.flush()]
-        if found:
-            return found[0][1].data
+        request = WindowRequest(self.frontend, whole, rows, trailing=False)
+        for window in windows_of(request, [AudioBlock(0, samples)]):
+            return window.data
         # Too short for one frame: all of the window is padding.
         return np.full(tuple(map(int, self.input.shape[1:])), self.frontend.padding, np.float32)
 
