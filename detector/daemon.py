@@ -177,11 +177,10 @@ async def _until(
     try:
         while stopped in pending and len(pending) > 1:
             done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-            for task in done - {stopped}:
-                if failure := task.result():
-                    log.error(
-                        "a model has failed for good: ending for a restart", error=str(failure)
-                    )
+            for task in hearing:
+                failure = task.result() if task in done else None
+                if failure:
+                    log.error("ending for a restart", error=str(failure))
                     return failure
         return None
     finally:

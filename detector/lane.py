@@ -144,9 +144,21 @@ class Lane:
         self._show(steps)
         return steps, self._segmenter.push(answer, steps)
 
-    def interrupt(self) -> list[Event]:
-        """End what goes on where it is known so far; the next answer goes on from there."""
-        return self._segmenter.cut(self.known_until, [])
+    def interrupt(self) -> tuple[Cut, list[Step], list[Event]]:
+        """End what goes on where it is known so far; the next answer goes on from there.
+
+        Returns:
+            The cut that was made, the steps that led to it, and what follows of them.
+        """
+        cut = Cut(self.known_until)
+        return cut, [], self._segmenter.cut(cut.end_sample, [])
+
+    def stop(self) -> tuple[Cut, list[Step], list[Event]]:
+        """End what goes on where it was last scored; as `interrupt`, but nothing follows."""
+        steps = self._steps.flush()
+        self._show(steps)
+        cut = Cut(steps[-1].end_sample if steps else self.known_until)
+        return cut, steps, self._segmenter.cut(cut.end_sample, steps)
 
     def retune(self, model: Listener) -> list[Event]:
         """From now on go by other labels, thresholds and durations of the same model.

@@ -16,6 +16,7 @@ from detector.events.patterns.patterns import Patterns
 from detector.events.patterns.plan import PatternInput, PatternPlan
 from detector.events.patterns.streams import StreamUpdate
 from detector.events.scores.fusion import Confirmation
+from detector.events.scores.steps import Step
 from detector.events.segments.label_rules import label_rules
 from detector.features.windows import Stretch, pieces
 from detector.lane import Lane, Watch
@@ -119,12 +120,11 @@ class Pipeline:
 
     def interrupt(self, lane: Lane) -> list[Event]:
         """A model says nothing at present: end what goes on where it is known so far."""
-        ends, until = lane.interrupt(), lane.known_until
-        return ends + self._patterns.push(lane.name, Cut(until), [], ends, until)
+        return self._follow(lane, *lane.interrupt())
 
     def stop(self) -> list[Event]:
-        """End every segment where it was last heard, without the work that is left."""
-        return [event for lane in self.lanes for event in self._take(lane, Cut(lane.scored_until))]
+        """End every segment where it was last scored, without the work that is left."""
+        return [event for lane in self.lanes for event in self._follow(lane, *lane.stop())]
 
     def _take(self, lane: Lane, answer: Scores | Cut) -> list[Event]:
         decided = lane.decide(answer)
@@ -138,12 +138,16 @@ class Pipeline:
         return events
 
     def _segment(self, lane: Lane, answers: Iterable[Scores | Cut]) -> list[Event]:
-        events = []
-        for answer in answers:
-            steps, found = lane.push(answer)
-            events += found
-            events += self._patterns.push(lane.name, answer, steps, found, lane.known_until)
-        return events
+        return [
+            event for answer in answers for event in self._follow(lane, answer, *lane.push(answer))
+        ]
+
+    def _follow(
+        self, lane: Lane, answer: Scores | Cut, steps: Sequence[Step], events: Sequence[Event]
+    ) -> list[Event]:
+        """What a model's answer leads to: its own events, and those of patterns."""
+        until = lane.known_until
+        return [*events, *self._patterns.push(lane.name, answer, steps, events, until)]
 
     @property
     def labels(self) -> tuple[str, ...]:

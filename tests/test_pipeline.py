@@ -290,7 +290,7 @@ class TestFinish:
             assert len(own) > 3
 
 
-def test_stop_ends_what_is_open_where_the_audio_ends(models: Models) -> None:
+def test_stop_ends_what_is_open_where_it_was_last_scored(models: Models) -> None:
     pipeline = Pipeline([models.listener("tagger")])
     hot = np.array([1.0, 0.0], np.float32)
     events = []
@@ -299,7 +299,7 @@ def test_stop_ends_what_is_open_where_the_audio_ends(models: Models) -> None:
         span = (work.first_sample, work.end_sample, work.new_samples, work.power)
         events += only_events(pipeline.resolve(lane, Scores(*span, hot, None)))
     events += pipeline.stop()
-    assert lives(events) == [Segment("low", 0, 20_000, truncated=True)]
+    assert lives(events) == [Segment("low", 0, 16_000, truncated=True)]
     assert pipeline.stop() == []
 
 
