@@ -47,8 +47,8 @@ class Lane:
         self._ended_at: int | None = None
         """Where a stretch ended that was left out to its end, until that is said."""
         self._scored_until = 0
-        self._lost: tuple[int, GapReason] | None = None
-        """From where on windows are missing, and why, if some are."""
+        self._lost: list[tuple[int, GapReason]] = []
+        """From where on windows are missing, and why: before `_ended_at`, and after it."""
 
     @property
     def name(self) -> str:
@@ -117,9 +117,9 @@ class Lane:
 
     def hole_before(self, answer: Scores | Cut) -> Gap | None:
         """What this model did not hear before its answer, since windows are missing."""
-        if self._lost is None or answer.end_sample <= self._lost[0]:
+        if not self._lost or answer.end_sample <= self._lost[0][0]:
             return None
-        (begin, reason), self._lost = self._lost, None
+        begin, reason = self._lost.pop(0)
         end = answer.first_sample if isinstance(answer, Scores) else answer.end_sample
         return Gap(begin, end - begin, reason, self.model.spec.id) if end > begin else None
 
@@ -183,8 +183,11 @@ class Lane:
                 self.memory.add(step)
 
     def _lose(self, begin: int, end: int, reason: GapReason) -> None:
-        if self._lost is None and begin < end:  # else it showed nothing new
-            self._lost = begin, reason
+        if begin >= end:  # it showed nothing new
+            return
+        end_to_say = self._ended_at
+        if not self._lost or (end_to_say is not None and self._lost[-1][0] < end_to_say <= begin):
+            self._lost.append((begin, reason))
 
 
 def check(model: Listener) -> None:
