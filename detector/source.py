@@ -10,10 +10,8 @@ from typing import Final
 import numpy as np
 import structlog
 
-from detector.capture.clock import SampleClock
-from detector.capture.recording import play
+from detector.capture.capture import open_capture
 from detector.capture.ring import RingBuffer
-from detector.capture.supervised import Microphone
 from detector.errors import ConfigError
 from detector.events.explain.memory import KEPT_S, Outcomes
 from detector.events.segments.gate import Gate, Held
@@ -31,8 +29,6 @@ from detector.settings.sources import SourceSettings
 
 log = structlog.get_logger()
 
-RING_S: Final = 20
-"""How much sound waits for a slow reader before it is lost, and said to be."""
 WAITING_S: Final = 2.0
 """How much sound may wait for a model, so that a burst after a stall is heard; more is late."""
 TOP_SCORES: Final = 5
@@ -57,9 +53,10 @@ class Source:
         self._settings = settings
         self._models = list(models)
         self._publishers = publishers
-        self._ring = RingBuffer(RING_S * SAMPLE_RATE)
+        self._capture = open_capture(settings)
+        self._clock = self._capture.clock
+        self._ring = RingBuffer()
         self._reader = self._ring.reader()
-        self._clock = SampleClock()
         self._pipeline = Pipeline(
             [listener for listener, _ in models], patterns=patterns, remember=True
         )
@@ -96,7 +93,7 @@ class Source:
         """Listen until the recording ends or the task is cancelled; then end what is open."""
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._capture(), name=f"{self.name} capture")
+                group.create_task(self._run_capture(), name=f"{self.name} capture")
                 group.create_task(self._listen(), name=f"{self.name} features")
                 for index, (listener, _) in enumerate(self._models):
                     group.create_task(self._answer(index), name=f"{self.name} {listener.name}")
@@ -107,7 +104,7 @@ class Source:
     def stats(self) -> dict[str, int | str]:
         return {
             "status": self._status,
-            "samples_heard": self._ring.end_sample,
+            "samples_heard": self._ring.samples_heard,
             "samples_overrun": self._reader.overrun_samples,
             "windows_skipped": sum(waiting.skipped for waiting in self._waiting),
             "events": self._events,
@@ -156,7 +153,7 @@ class Source:
             raise ConfigError(f"at: {at.isoformat()} has not come yet")
         if not self._clock.started:
             raise ConfigError(f"{self.name} has not heard anything yet")
-        centre = self._clock.sample_at(time.monotonic() - ago)
+        centre = self._clock.sample_at_utc(at)
         first, end = (round(centre + sign * within_s * SAMPLE_RATE) for sign in (-1, 1))
         if ago > KEPT_S or end <= 0:
             raise ConfigError(
@@ -206,19 +203,9 @@ class Source:
             ),
         )
 
-    async def _capture(self) -> None:
+    async def _run_capture(self) -> None:
         """Fill the ring from the device or the file."""
-        settings = self._settings
-        if settings.audio_file is None:
-            await Microphone(settings).run(self._ring, self._clock, self._set_status)
-        else:
-            await play(
-                settings.audio_file,
-                self._ring,
-                self._clock,
-                self._set_status,
-                channel=settings.channel,
-            )
+        await self._capture.run(self._ring, self._set_status)
         self._ring.close()
 
     async def _listen(self) -> None:
