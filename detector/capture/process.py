@@ -18,14 +18,27 @@ STDERR_LINES: Final = 3
 """How much of what the program prints is kept for an error's message."""
 
 
+class RunningProgram:
+    """What a program writes."""
+
+    def __init__(
+        self, process: Process, stdout: asyncio.StreamReader, reading: asyncio.Task[deque[str]]
+    ) -> None:
+        self.pid = process.pid
+        self.stdout = stdout
+        self._reading = reading
+
+    async def last_words(self) -> str:
+        """The last lines of its stderr, if it has ended."""
+        await asyncio.wait([self._reading], timeout=GRACE_S)
+        return " / ".join(self._reading.result()) if self._reading.done() else ""
+
+
 @contextlib.asynccontextmanager
 async def running(
     program: CaptureProgram, log: structlog.typing.FilteringBoundLogger
-) -> AsyncIterator[tuple[Process, deque[str]]]:
+) -> AsyncIterator[RunningProgram]:
     """Start the program, and end it with the context.
-
-    Returns:
-        The process, whose stdout is to be read, and the last lines of its stderr.
 
     Raises:
         SourceError: it cannot be started.
@@ -40,25 +53,30 @@ async def running(
         )
     except OSError as error:
         raise SourceError(f"the {program.name} cannot be started: {error}") from None
-    lines: deque[str] = deque(maxlen=STDERR_LINES)
+    if process.stdout is None or process.stderr is None:
+        raise SourceError(f"the {program.name} has no output")
     reading = asyncio.create_task(
-        _read_stderr(process, lines, log.bind(program=program.name)), name=f"{program.name} stderr"
+        _read_stderr(process.stderr, log.bind(program=program.name)),
+        name=f"{program.name} stderr",
     )
     try:
-        yield process, lines
+        yield RunningProgram(process, process.stdout, reading)
     finally:
         await _end(process)
         reading.cancel()
 
 
 async def _read_stderr(
-    process: Process, lines: deque[str], log: structlog.typing.FilteringBoundLogger
-) -> None:
-    while process.stderr and (data := await process.stderr.read(4096)):
+    stderr: asyncio.StreamReader, log: structlog.typing.FilteringBoundLogger
+) -> deque[str]:
+    """Log what comes; return the last lines."""
+    lines: deque[str] = deque(maxlen=STDERR_LINES)
+    while data := await stderr.read(4096):
         for line in data.decode(errors="replace").splitlines():
             if line.strip():
                 lines.append(line)
                 log.debug("capture program", line=line)
+    return lines
 
 
 async def _end(process: Process) -> None:

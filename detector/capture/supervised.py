@@ -5,7 +5,6 @@ because one that hangs can be ended without touching the other sources.
 """
 
 import asyncio
-from asyncio.subprocess import Process
 from typing import Final, Literal
 
 import numpy as np
@@ -23,7 +22,7 @@ from detector.capture.framing import (
     unpack_format,
     unpack_header,
 )
-from detector.capture.process import running
+from detector.capture.process import RunningProgram, running
 from detector.capture.program import CaptureProgram
 from detector.capture.ring import RingBuffer
 from detector.capture.status import CaptureStatus, OnStatus
@@ -98,25 +97,25 @@ class SupervisedProgram:
             SourceError: why it ended.
             FramingError: it writes something else than records.
         """
-        async with running(self._program, self._log) as (process, stderr):
+        async with running(self._program, self._log) as program:
             try:
                 async with asyncio.timeout(OPEN_S) as deadline:
-                    await self._read(process, ring, on_status, deadline)
+                    await self._read(program, ring, on_status, deadline)
             except TimeoutError:
                 raise SourceError(f"{self.description} delivers nothing") from None
             except asyncio.IncompleteReadError:
-                printed = f": {' / '.join(stderr)}" if stderr else ""
-                raise SourceError(f"the {self._program.name} ended by itself{printed}") from None
+                words = await program.last_words()
+                raise SourceError(
+                    f"the {self._program.name} ended by itself{': ' if words else ''}{words}"
+                ) from None
 
     async def _read(
         self,
-        process: Process,
+        program: RunningProgram,
         ring: RingBuffer,
         on_status: OnStatus,
         deadline: asyncio.Timeout,
     ) -> None:
-        if process.stdout is None:
-            raise SourceError(f"the {self._program.name} has no output")
         loop = asyncio.get_running_loop()
         timer: asyncio.TimerHandle | None = None
         stream = StreamFormat(0, 0)
@@ -132,8 +131,8 @@ class SupervisedProgram:
 
         try:
             while True:
-                header = unpack_header(await process.stdout.readexactly(HEADER_BYTES))
-                payload = await process.stdout.readexactly(payload_bytes(header, stream.channels))
+                header = unpack_header(await program.stdout.readexactly(HEADER_BYTES))
+                payload = await program.stdout.readexactly(payload_bytes(header, stream.channels))
                 if header.kind is Kind.ERROR:
                     raise SourceError(payload.decode(errors="replace"))
                 if header.kind is Kind.FORMAT:

@@ -379,6 +379,34 @@ def test_the_program_delivers_another_rate_without_holes(sound_server: SoundServ
             expected += header.size
 
 
+def test_portaudio_knows_when_a_sound_server_heard_a_block(sound_server: SoundServer) -> None:
+    script = (
+        "import os, queue, sounddevice\n"
+        "from detector.capture.microphone import InputLatency\n"
+        "blocks, found = queue.SimpleQueue(), InputLatency(16000)\n"
+        "def callback(data, frames, time, status):\n"
+        "    began, now = time.inputBufferAdcTime, time.currentTime\n"
+        "    blocks.put((began, now, frames / 16000, found.update(time, frames)))\n"
+        "stream = sounddevice.RawInputStream(device='hall', samplerate=16000, channels=2,\n"
+        "    dtype='float32', blocksize=1600, latency=0.1, callback=callback)\n"
+        "stream.start()\n"
+        "for _ in range(20):\n"
+        "    print(*blocks.get(timeout=5), flush=True)\n"
+        "os._exit(0)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
+    )
+    blocks = [tuple(map(float, line.split())) for line in done.stdout.splitlines()]
+    assert len(blocks) == 20
+    for began, now, length_s, latency_s in blocks:
+        assert began > 0
+        # A null sink makes sound ahead of its time; a busy machine calls back late.
+        assert -0.1 < now - began - length_s < 1
+        assert 0 <= latency_s < 0.2
+    assert np.allclose(np.diff([began for began, *_ in blocks]), 0.1, atol=0.06)
+
+
 def test_a_reader_that_does_not_read_costs_counted_samples_and_no_memory() -> None:
     recorder = Recorder(rate=1000, block_frames=100)
     time = SimpleNamespace(inputBufferAdcTime=0.0, currentTime=0.0)
@@ -400,14 +428,14 @@ def test_a_reader_that_does_not_read_costs_counted_samples_and_no_memory() -> No
 def test_the_program_does_not_outlive_a_daemon_that_is_killed(sound_server: SoundServer) -> None:
     script = (
         "import asyncio, sys\n"
-        "from detector.capture.microphone import program\n"
+        "from detector.capture.microphone import program as command\n"
         "from detector.capture.process import running\n"
         "import structlog\n"
         "async def main():\n"
-        "    microphone = program('hall', 'mix')\n"
-        "    async with running(microphone, structlog.get_logger()) as (process, _):\n"
-        "        await process.stdout.readexactly(100)\n"
-        "        print(process.pid, flush=True)\n"
+        "    microphone = command('hall', 'mix')\n"
+        "    async with running(microphone, structlog.get_logger()) as program:\n"
+        "        await program.stdout.readexactly(100)\n"
+        "        print(program.pid, flush=True)\n"
         "        await asyncio.sleep(60)\n"
         "asyncio.run(main())\n"
     )

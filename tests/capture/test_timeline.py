@@ -47,8 +47,15 @@ class Device:
         self._take(self.timeline.finish())
         assert self.cuts[-1] == self.timeline.end_sample
 
-    def hear(self, seconds: float, *, not_before: float = 0.0, kind: Kind = Kind.AUDIO) -> None:
-        """Deliver what sounds now, or when the server gets to it."""
+    def hear(
+        self,
+        seconds: float,
+        *,
+        not_before: float = 0.0,
+        kind: Kind = Kind.AUDIO,
+        spoil: float | None = None,
+    ) -> None:
+        """Deliver what sounds now, or when the server gets to it; or this value in its place."""
         for _ in range(round(seconds / BLOCK_S)):
             frames = round(BLOCK_S * self._rate)
             at = self.now + np.arange(frames) / self._rate
@@ -57,6 +64,8 @@ class Device:
             header = Header(kind, self._index, round(captured * 1e9), self.dropped, frames)
             self._index += frames
             samples = ((at - 50.0) * SAMPLE_RATE * SCALE).astype(np.float32)
+            if spoil is not None:
+                samples[:] = spoil
             self._take(self.timeline.push(header, samples))
             kind = Kind.AUDIO
 
@@ -141,6 +150,22 @@ def test_what_the_program_dropped_is_an_exact_gap(rate: int) -> None:
     assert device.reasons == ["overflow"]
     assert device.gaps[0].length == pytest.approx(1.5 * SAMPLE_RATE, abs=1)
     assert device.worst_error_s() < 2 / SAMPLE_RATE
+
+
+@pytest.mark.parametrize("rate", [16_000, 44_100])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -1e15])
+def test_what_is_no_sound_is_a_gap_and_all_else_is_untouched(rate: int, value: float) -> None:
+    device = Device(rate, jitter_s=0.0)
+    device.begin()
+    device.hear(2)
+    device.hear(0.2, spoil=value)
+    device.hear(2)
+    device.finish()
+    assert device.reasons == ["not_finite"]
+    assert device.gaps[0].first_sample == pytest.approx(2 * SAMPLE_RATE, abs=1)
+    assert device.lost_s == pytest.approx(0.2, abs=2 / SAMPLE_RATE)
+    assert device.worst_error_s() < 2 / SAMPLE_RATE
+    assert device.clock_error_s() < 2 / SAMPLE_RATE
 
 
 def test_what_the_sound_system_lost_without_counting_is_measured() -> None:
