@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 SAMPLE_RATE = 16_000
 """Hertz. The rate at which every front end and every bundle works."""
 
-FloatArray = NDArray[np.float32]
-
 
 def to_seconds(samples: float) -> float:
     """How long so many samples last."""
@@ -26,6 +24,8 @@ def to_samples(seconds: float) -> int:
     """How many samples last so long, to the nearest."""
     return round(seconds * SAMPLE_RATE)
 
+
+FloatArray = NDArray[np.float32]
 
 GapReason = Literal[
     "overflow", "restart", "stall", "overrun", "unscored", "not_finite", "undecodable", "down"

@@ -71,7 +71,7 @@ class RingBuffer:
 
     @property
     def samples_heard(self) -> int:
-        """How many samples were written, ever, gaps not counted."""
+        """How many samples of sound were written, gaps not counted."""
         return self._stored
 
     @property

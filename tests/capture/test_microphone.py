@@ -1,4 +1,4 @@
-"""The microphone program and its keeper, with a real sound server."""
+"""The microphone program and the capture that runs it, with a real sound server."""
 
 import asyncio
 import contextlib
