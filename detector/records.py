@@ -14,6 +14,17 @@ from numpy.typing import NDArray
 SAMPLE_RATE = 16_000
 """Hertz. The rate at which every front end and every bundle works."""
 
+
+def to_seconds(samples: float) -> float:
+    """How long so many samples last."""
+    return samples / SAMPLE_RATE
+
+
+def to_samples(seconds: float) -> int:
+    """How many samples last so long, to the nearest."""
+    return round(seconds * SAMPLE_RATE)
+
+
 FloatArray = NDArray[np.float32]
 
 GapReason = Literal[
@@ -39,12 +50,15 @@ class AudioBlock:
     first_sample: int
     samples: FloatArray
     """(n,) float32, full scale is ±1."""
-    heard_at: float | None = None
-    """Seconds on the monotonic clock when the last sample had been heard; None in a recording."""
 
     @property
     def end_sample(self) -> int:
         return self.first_sample + len(self.samples)
+
+    @property
+    def seconds(self) -> float:
+        """How long it lasts."""
+        return to_seconds(len(self.samples))
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +75,11 @@ class Gap:
     @property
     def end_sample(self) -> int:
         return self.first_sample + self.length
+
+    @property
+    def seconds(self) -> float:
+        """How long it lasts."""
+        return to_seconds(self.length)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +99,10 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """The sound stops at `end_sample`: at a gap, for as long as nobody knows, or for good.
+    """The sound is interrupted at `end_sample`; nobody knows yet for how long.
 
-    Nothing open survives it. If nothing was lost after all, the sound goes on at that sample.
+    All that is open ends here. A `Gap` follows once it is known how much was lost; if nothing was,
+    the sound goes on at that sample.
     """
 
     end_sample: int
@@ -150,3 +170,10 @@ class Event:
     @property
     def segment(self) -> SegmentKey:
         return SegmentKey(self.model, self.label, self.onset_sample)
+
+    @property
+    def duration_s(self) -> float | None:
+        """From onset to offset; None while the sound goes on."""
+        if self.offset_sample is None:
+            return None
+        return to_seconds(self.offset_sample - self.onset_sample)

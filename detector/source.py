@@ -18,10 +18,8 @@ from typing import Final
 import numpy as np
 import structlog
 
-from detector.capture.clock import SampleClock
-from detector.capture.recording import play
+from detector.capture.capture import open_capture
 from detector.capture.ring import RingBuffer
-from detector.capture.supervised import Microphone
 from detector.configured_model import Listener
 from detector.errors import ConfigError, DetectorError, ModelFailedError
 from detector.events.explain.memory import KEPT_S, Outcomes
@@ -42,8 +40,6 @@ from detector.settings.sources import SourceSettings
 
 log = structlog.get_logger()
 
-RING_S: Final = 20
-"""How much sound waits for a slow reader before it is lost, and said to be."""
 LATE_S: Final = 2.0
 """How old, beside its hop, what a model is told next may be before windows are left out."""
 HUNG_HOPS: Final = 5
@@ -71,13 +67,13 @@ class Source:
         last_sequence: int = 0,
     ) -> None:
         self.name = settings.name
-        self._settings = settings
         self._models = [model for model, _ in models]
         self._workers = {model.name: worker for model, worker in models}
         self._publisher = publisher
         self._patterns = patterns
-        self._ring = RingBuffer(RING_S * SAMPLE_RATE)
-        self._clock = SampleClock()
+        self._capture = open_capture(settings)
+        self._clock = self._capture.clock
+        self._ring = RingBuffer()
         self._pipeline = self._new_pipeline()
         self._gate, self._outcomes = Gate(), Outcomes()
         self._schedule, self._muted = schedule, False
@@ -143,7 +139,7 @@ class Source:
         self._finished = False
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._capture(), name=f"{self.name} capture")
+                group.create_task(self._run_capture(), name=f"{self.name} capture")
                 group.create_task(self._follow(), name=f"{self.name} features")
                 for lane in self._pipeline.lanes:
                     group.create_task(self._work_off(lane), name=f"{self.name} {lane.name}")
@@ -209,7 +205,7 @@ class Source:
             raise ConfigError(f"at: {at.isoformat()} has not come yet")
         if not self._clock.started:
             raise ConfigError(f"{self.name} has not heard anything yet")
-        centre = self._clock.sample_at(time.monotonic() - ago)
+        centre = self._clock.sample_at_utc(at)
         first, end = (round(centre + sign * within_s * SAMPLE_RATE) for sign in (-1, 1))
         if ago > KEPT_S or end <= 0:
             raise ConfigError(
@@ -262,19 +258,9 @@ class Source:
     def _new_pipeline(self) -> Pipeline:
         return Pipeline(self._models, patterns=self._patterns, remember=True)
 
-    async def _capture(self) -> None:
+    async def _run_capture(self) -> None:
         """Fill the ring from the device or the file."""
-        settings = self._settings
-        if settings.audio_file is None:
-            await Microphone(settings).run(self._ring, self._clock, self._set_captured)
-        else:
-            await play(
-                settings.audio_file,
-                self._ring,
-                self._clock,
-                self._set_captured,
-                channel=settings.channel,
-            )
+        await self._capture.run(self._ring, self._set_captured)
         self._ring.close()
 
     async def _follow(self) -> None:

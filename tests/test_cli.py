@@ -73,6 +73,23 @@ def seconds(time: str) -> float:
     return float(time.removeprefix(prefix).removesuffix("Z"))
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e15])
+def test_a_sample_that_is_no_sound_costs_its_moment_alone(
+    config: Path, recording: Path, value: float
+) -> None:
+    samples, _ = sf.read(recording, dtype="float32")
+    samples[2 * RATE] = value
+    sf.write(recording.with_suffix(".wav"), samples, RATE, subtype="FLOAT")
+    done = detector("replay", recording, "--json", "--config", config)
+    assert done.returncode == 0, done.stderr
+    _, end = map(json.loads, done.stdout.splitlines())
+    assert end["type"] == "end"
+    assert abs(seconds(end["onset"]) - 4) <= 0.5
+    assert abs(seconds(end["offset"]) - 6) <= 0.5
+    assert end["level_dbfs"] > -20
+    assert "not finite" in done.stderr
+
+
 def test_replay_is_the_same_byte_for_byte_every_time(config: Path, recording: Path) -> None:
     first = detector("replay", recording, recording, "--json", "--config", config)
     again = detector("replay", recording, recording, "--json", "--config", config)

@@ -15,9 +15,21 @@ MODULES = {
 }
 
 STAGES = ("capture", "features", "inference", "events", "publish")
-LEAF = ("records", "errors", "slugs", "decibels", "validation_errors", "spec", "settings")
+LEAF = (
+    "boottime",
+    "records",
+    "errors",
+    "slugs",
+    "decibels",
+    "validation_errors",
+    "spec",
+    "settings",
+)
 """In the order in which they may import one another."""
 COMPOSERS = (
+    "notice",
+    "configured_model",
+    "lane",
     "pipeline",
     "compatibility",
     "loading",

@@ -7,12 +7,16 @@ counts them. All of it belongs to the thread of the event loop.
 import asyncio
 from bisect import bisect_right
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 
-from detector.records import SAMPLE_RATE, AudioBlock, Cut, FloatArray, Gap
+from detector.records import AudioBlock, Cut, FloatArray, Gap, to_samples
+
+RING_S: Final = 11.0
+"""How much sound is kept. More than the ten seconds that a capture program keeps while nobody reads
+it, or `Timeline` while it is in doubt: that much can come at once."""
 
 
 @dataclass(slots=True)
@@ -23,8 +27,6 @@ class _Run:
     end_sample: int
     stored: int
     """How many samples had been stored, ever, before the first of these."""
-    heard_at: float | None
-    """Of the last of these, in seconds on the monotonic clock."""
 
     def __len__(self) -> int:
         return self.end_sample - self.first_sample
@@ -33,13 +35,14 @@ class _Run:
 class RingBuffer:
     """Holds the last `capacity_samples` samples, the gaps between them, and where they were cut.
 
-    Samples are addressed by their absolute index. A gap takes no room, however long it is.
+    Samples are addressed by their absolute index, and are kept as they came: float32, 4 bytes each.
+    A gap takes no room, however long it is.
     """
 
-    _MAX_PIECES: Final = 4096
+    _MAX_PIECES: Final = 1024
     """Runs and gaps that are kept: a bound for a source that stutters without end."""
 
-    def __init__(self, capacity_samples: int) -> None:
+    def __init__(self, capacity_samples: int = to_samples(RING_S)) -> None:
         if capacity_samples < 1:
             raise ValueError(f"a ring buffer of {capacity_samples} samples holds nothing")
         self._buffer: FloatArray = np.zeros(capacity_samples, np.float32)
@@ -50,6 +53,16 @@ class RingBuffer:
         self._end = 0
         self._closed = False
         self._waiting: set[asyncio.Future[None]] = set()
+
+    @property
+    def begin_sample(self) -> int | None:
+        """Where the first item ever began; None before it."""
+        return self._begin
+
+    @property
+    def oldest_sample(self) -> int:
+        """Where what is kept begins: samples and gaps before it are lost."""
+        return self._pieces[0].first_sample if self._pieces else self._end
 
     @property
     def end_sample(self) -> int:
@@ -106,6 +119,38 @@ class RingBuffer:
         """A reader of what is written from now on."""
         return Reader(self)
 
+    def read(self, first_sample: int, max_samples: int) -> AudioBlock | Gap:
+        """The block of at most `max_samples` samples that begins there, or the rest of a gap.
+
+        A block ends at a cut as well. The samples are a copy.
+
+        Raises:
+            ValueError: nothing is kept of that sample, or it has not come yet.
+        """
+        if not self.oldest_sample <= first_sample < self._end:
+            raise ValueError(
+                f"sample {first_sample} is not kept, only {self.oldest_sample} to {self._end}"
+            )
+        after = bisect_right(self._pieces, first_sample, key=lambda piece: piece.first_sample)
+        piece = self._pieces[after - 1]
+        if isinstance(piece, Gap):
+            return replace(piece, first_sample=first_sample, length=piece.end_sample - first_sample)
+        length = min(max_samples, piece.end_sample - first_sample)
+        return AudioBlock(first_sample, self._copy(piece, first_sample, length))
+
+    def is_cut(self, sample: int) -> bool:
+        """Whether the sound was interrupted just before that sample."""
+        return sample in self._cuts
+
+    async def changed(self) -> None:
+        """Return after the next write, or when the ring is closed."""
+        future = asyncio.get_running_loop().create_future()
+        self._waiting.add(future)
+        try:
+            await future
+        finally:
+            self._waiting.discard(future)
+
     def _cut(self) -> None:
         if self._pieces and isinstance(self._pieces[-1], _Run) and not self._ends_in_cut():
             self._cuts.append(self._end)
@@ -118,11 +163,8 @@ class RingBuffer:
         last = self._pieces[-1] if self._pieces else None
         if isinstance(last, _Run) and not self._ends_in_cut():
             last.end_sample = block.end_sample
-            last.heard_at = block.heard_at
         else:
-            self._pieces.append(
-                _Run(block.first_sample, block.end_sample, self._stored, block.heard_at)
-            )
+            self._pieces.append(_Run(block.first_sample, block.end_sample, self._stored))
         capacity = len(self._buffer)
         self._stored += len(block.samples)
         kept = block.samples[-capacity:]
@@ -153,10 +195,6 @@ class RingBuffer:
                 future.set_result(None)
         self._waiting.clear()
 
-    def _piece_at(self, sample: int) -> "_Run | Gap":
-        after = bisect_right(self._pieces, sample, key=lambda piece: piece.first_sample)
-        return self._pieces[after - 1]
-
     def _copy(self, run: _Run, first_sample: int, length: int) -> FloatArray:
         capacity = len(self._buffer)
         place = (run.stored + first_sample - run.first_sample) % capacity
@@ -171,7 +209,8 @@ class Reader:
 
     def __init__(self, ring: RingBuffer) -> None:
         self._ring = ring
-        self._next = None if ring._begin is None else ring.end_sample  # noqa: SLF001 (one module)
+        self._next = None if ring.begin_sample is None else ring.end_sample
+        """None as long as nothing was written: nobody knows where that will begin."""
         self._cut_at = self._next
         """Where it was last cut off: what was read ends here anyway."""
         self.overrun_samples = 0
@@ -191,44 +230,31 @@ class Reader:
         """The next block of at most `max_samples` samples, or the next gap, whole, or the next cut.
 
         Returns:
-            None if there is nothing to read at present; see `closed` for the end. A block's
-            `heard_at` is that of its own last sample.
+            None if there is nothing to read at present; see `closed` for the end.
         """
         if max_samples < 1:
             raise ValueError(f"max_samples = {max_samples}: at least one")
         position = self._position()
         if not self._pending:
             return None
-        ring = self._ring
-        oldest = ring._pieces[0].first_sample  # noqa: SLF001
+        item: AudioBlock | Gap
+        oldest = self._ring.oldest_sample
         if position < oldest:
             self.overrun_samples += oldest - position
-            self._next = self._cut_at = oldest
-            return Gap(position, oldest - position, "overrun")
-        if self._is_cut(position):
+            self._cut_at = oldest
+            item = Gap(position, oldest - position, "overrun")
+        elif self._is_cut(position):
             self._cut_at = position
             return Cut(position)
-        piece = ring._piece_at(position)  # noqa: SLF001
-        if isinstance(piece, Gap):
-            self._next = piece.end_sample
-            return piece
-        end = min(position + max_samples, piece.end_sample)
-        self._next = end
-        heard_at = piece.heard_at
-        if heard_at is not None:
-            heard_at -= (piece.end_sample - end) / SAMPLE_RATE
-        return AudioBlock(position, ring._copy(piece, position, end - position), heard_at)  # noqa: SLF001
+        else:
+            item = self._ring.read(position, max_samples)
+        self._next = item.end_sample
+        return item
 
     async def wait(self) -> None:
         """Return as soon as there is something to read, or nothing more will come."""
-        if self._pending or self._ring.closed:
-            return
-        future = asyncio.get_running_loop().create_future()
-        self._ring._waiting.add(future)  # noqa: SLF001
-        try:
-            await future
-        finally:
-            self._ring._waiting.discard(future)  # noqa: SLF001
+        if not self._pending and not self._ring.closed:
+            await self._ring.changed()
 
     @property
     def _pending(self) -> bool:
@@ -236,12 +262,9 @@ class Reader:
         return self.pending_samples > 0 or self._is_cut(self._position())
 
     def _is_cut(self, position: int) -> bool:
-        return position != self._cut_at and position in self._ring._cuts  # noqa: SLF001
+        return position != self._cut_at and self._ring.is_cut(position)
 
     def _position(self) -> int:
         if self._next is None:
-            begin = self._ring._begin  # noqa: SLF001
-            if begin is None:
-                return self._ring.end_sample
-            self._next = begin
-        return self._next
+            self._next = self._ring.begin_sample
+        return self._ring.end_sample if self._next is None else self._next

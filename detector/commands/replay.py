@@ -18,7 +18,7 @@ from detector.publish.console import ConsolePublisher
 from detector.publish.event_lines import LinesPublisher
 from detector.publish.messages import Narrator
 from detector.publish.publisher import Publisher
-from detector.records import SAMPLE_RATE, AudioBlock, Event, Scores, Window
+from detector.records import AudioBlock, Event, Gap, Scores, Window, to_seconds
 from detector.settings.load import load_config
 from detector.settings.patterns import PatternSettings
 from detector.slugs import slugify
@@ -66,7 +66,7 @@ def replay_files(
 
 
 def _events(
-    models: list[Model], patterns: Mapping[str, PatternSettings], blocks: Iterator[AudioBlock]
+    models: list[Model], patterns: Mapping[str, PatternSettings], blocks: Iterator[AudioBlock | Gap]
 ) -> Iterator[Event]:
     sessions = {model.listener.name: model.session for model in models}
 
@@ -77,12 +77,12 @@ def _events(
     return replay(pipeline, blocks, score)
 
 
-def _paced(blocks: Iterator[AudioBlock]) -> Iterator[AudioBlock]:
-    """Give out each block when its last sample would have been heard."""
+def _paced(items: Iterator[AudioBlock | Gap]) -> Iterator[AudioBlock | Gap]:
+    """Give out each item when it would have ended."""
     began = time.monotonic()
-    for block in blocks:
-        time.sleep(max(0.0, began + block.end_sample / SAMPLE_RATE - time.monotonic()))
-        yield block
+    for item in items:
+        time.sleep(max(0.0, began + to_seconds(item.end_sample) - time.monotonic()))
+        yield item
 
 
 def _source_names(files: list[str]) -> list[str]:

@@ -14,7 +14,7 @@ from detector.evaluation.scoring import Detection, TimedScores
 from detector.events.scores.steps import Step
 from detector.loading import Model
 from detector.pipeline import Pipeline, replay
-from detector.records import SAMPLE_RATE, AudioBlock, Event, Scores, SegmentKey, Window
+from detector.records import SAMPLE_RATE, AudioBlock, Event, Gap, Scores, SegmentKey, Window
 from detector.settings.patterns import PatternSettings
 
 
@@ -44,7 +44,7 @@ def hear(
     heard_until = 0
     duration = 0
 
-    def blocks() -> Iterator[AudioBlock]:
+    def blocks() -> Iterator[AudioBlock | Gap]:
         nonlocal duration
         with open_audio(path) as opened:
             for block in opened:

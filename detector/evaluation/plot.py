@@ -11,7 +11,7 @@ from detector.errors import ConfigError
 from detector.evaluation.optional import require
 from detector.evaluation.scoring import Detection, TimedScores, TrueEvent
 from detector.features.fbank import LogMel
-from detector.records import SAMPLE_RATE
+from detector.records import SAMPLE_RATE, AudioBlock, FloatArray, Gap
 from detector.spec import Fbank
 
 _MOST: Final = 10
@@ -95,6 +95,11 @@ def _labels(
 def _log_mel(recording: Path) -> np.ndarray:
     """(columns, mel bins): the log-mel frames, or every few of them."""
     log_mel = LogMel(Fbank(), SAMPLE_RATE)
-    with open_audio(recording) as blocks:
-        frames = np.concatenate([log_mel.push(block.samples) for block in blocks])
+    with open_audio(recording) as items:
+        frames = np.concatenate([log_mel.push(_samples(item)) for item in items])
     return frames[:: 1 + len(frames) // _COLUMNS]
+
+
+def _samples(item: AudioBlock | Gap) -> FloatArray:
+    """A gap is drawn as silence."""
+    return item.samples if isinstance(item, AudioBlock) else np.zeros(item.length, np.float32)

@@ -5,7 +5,7 @@ from typing import Final, Literal
 
 import numpy as np
 
-from detector.records import SAMPLE_RATE, AudioBlock
+from detector.records import AudioBlock, to_samples
 
 SignalHealth = Literal["listening", "silent", "clipping"]
 
@@ -18,9 +18,9 @@ class SignalMonitor:
     clipping: in the last 2 s more than 1 % of the samples were at full scale.
     """
 
-    _SILENT_AFTER: Final = 10 * SAMPLE_RATE
+    _SILENT_AFTER: Final = to_samples(10)
     _ONE_STEP: Final = 1.5 / 32768
-    _CLIPPING_WITHIN: Final = 2 * SAMPLE_RATE
+    _CLIPPING_WITHIN: Final = to_samples(2)
     _FULL_SCALE: Final = 0.999
     _CLIPPING_SHARE: Final = 0.01
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, NoReturn, get_args
@@ -11,6 +10,7 @@ import aiomqtt
 import structlog
 from paho.mqtt.client import topic_matches_sub
 
+from detector.boottime import boottime
 from detector.publish import topics
 from detector.publish.messages import EventMessage, GapMessage, SourceStatus
 from detector.publish.mqtt.backoff import Backoff
@@ -33,11 +33,6 @@ _LONGEST_PARDON_S: Final = 3600.0
 _GOODBYE_S: Final = 1.0
 
 _TROUBLES: Final[tuple[str, ...]] = get_args(Cause)
-
-
-def boottime() -> float:
-    """Seconds since the machine was started, suspended or not: no step of the clock moves it."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class MqttPublisher(Publisher):

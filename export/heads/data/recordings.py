@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from detector.capture.recording import open_audio
+from detector.capture.recording import only_sound, open_audio
 from detector.errors import AudioFileError, ConfigError
 from detector.records import SAMPLE_RATE, FloatArray
 from detector.slugs import slugify
@@ -230,7 +230,7 @@ def _seconds(text: str, field: str, where: str) -> float | None:
 
 def _read(path: Path, rows: Sequence[_Row], labels: Sequence[str]) -> tuple[Recording, list[str]]:
     with open_audio(path) as blocks:
-        pieces = [block.samples for block in blocks]
+        pieces = [block.samples for block in only_sound(path, blocks)]
     samples = np.concatenate(pieces) if pieces else np.empty(0, np.float32)
     if not len(samples):
         raise AudioFileError(f"{path}: holds no sound: it is 0 s long")

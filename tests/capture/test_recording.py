@@ -3,17 +3,19 @@ import io
 import shutil
 import subprocess
 import tracemalloc
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from structlog.testing import capture_logs
 
-from detector.capture.clock import SampleClock
-from detector.capture.recording import Channel, open_audio, open_pcm, play
+from detector.boottime import boottime
+from detector.capture.recording import Channel, Recording, only_sound, open_audio, open_pcm
 from detector.capture.ring import RingBuffer
 from detector.errors import AudioFileError
-from detector.records import SAMPLE_RATE, AudioBlock, FloatArray
+from detector.records import SAMPLE_RATE, AudioBlock, Cut, FloatArray, Gap
 
 
 def tone(rate: int, seconds: float = 1.5, hz: float = 440.0) -> FloatArray:
@@ -23,15 +25,14 @@ def tone(rate: int, seconds: float = 1.5, hz: float = 440.0) -> FloatArray:
 
 def heard(path: Path, channel: Channel = "mix", block_samples: int = 4000) -> FloatArray:
     with open_audio(path, channel, block_samples) as blocks:
-        return joined(list(blocks), block_samples)
+        return joined(only_sound(path, blocks), block_samples)
 
 
-def joined(blocks: list[AudioBlock], block_samples: int) -> FloatArray:
-    end = 0
+def joined(items: Iterable[AudioBlock | Gap], block_samples: int) -> FloatArray:
+    blocks, end = list(only_sound("the recording", items)), 0
     for block in blocks:
         assert block.first_sample == end
         assert block.samples.dtype == np.float32
-        assert block.heard_at is None
         end = block.end_sample
     assert all(len(block.samples) == block_samples for block in blocks[:-1])
     return np.concatenate([block.samples for block in blocks])
@@ -174,13 +175,43 @@ def test_an_unsupported_rate_is_refused(tmp_path: Path, rate: int) -> None:
     assert f"{rate} Hz is not supported" in refusal(path)
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_a_sample_that_is_no_number_is_refused(tmp_path: Path, value: float) -> None:
-    path = tmp_path / "nan.wav"
-    sound = np.stack([tone(16_000, 2.0)] * 2, axis=1)
-    sound[20_000, 1] = value
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e15, -200.0])
+@pytest.mark.parametrize("rate", [16_000, 48_000])
+def test_what_is_no_sound_becomes_a_gap_and_spoils_nothing_around_it(
+    tmp_path: Path, value: float, rate: int
+) -> None:
+    path = tmp_path / "damaged.wav"
+    sound = np.stack([tone(rate, 2.0)] * 2, axis=1)
+    clean = Path(tmp_path / "clean.wav")
+    soundfile.write(clean, sound, rate, subtype="FLOAT")
+    sound[rate : rate + rate // 10, 1] = value
+    soundfile.write(path, sound, rate, subtype="FLOAT")
+    with capture_logs() as logs, open_audio(path, block_samples=4_000) as opened:
+        items = list(opened)
+    [gap] = [item for item in items if isinstance(item, Gap)]
+    assert gap == Gap(SAMPLE_RATE, SAMPLE_RATE // 10, "not_finite")
+    assert [(log["file"], log["seconds"]) for log in logs] == [(str(path), 0.1)]
+    expected, end = heard(clean), 0
+    for item in items:
+        assert item.first_sample == end
+        end = item.end_sample
+        if isinstance(item, AudioBlock):
+            inside = slice(100, len(item.samples) - 100)  # of the resampler's edges
+            same = expected[item.first_sample : item.end_sample]
+            assert np.abs(item.samples[inside] - same[inside]).max() < 1e-3
+    assert end == 2 * SAMPLE_RATE
+
+
+def test_who_needs_every_sample_refuses_a_recording_that_holds_what_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "damaged.wav"
+    sound = tone(16_000)
+    sound[8_000] = np.nan
     soundfile.write(path, sound, 16_000, subtype="FLOAT")
-    assert "frame 20000 is not a number" in refusal(path)
+    with (
+        open_audio(path) as items,
+        pytest.raises(AudioFileError, match=r"not finite.* at 0\.500 s"),
+    ):
+        list(only_sound(path, items))
 
 
 class Trickle(io.RawIOBase):
@@ -198,9 +229,9 @@ def test_bare_samples_are_read_from_a_stream(source: type) -> None:
     stereo = np.stack([tone(16_000), -tone(16_000) / 2], axis=1)
     data = np.round(stereo * 32768).astype("<i2").tobytes()
     with open_pcm(source(data), 16_000, 2, channel=2, block_samples=1000) as blocks:
-        assert joined(list(blocks), 1000) == pytest.approx(stereo[:, 1], abs=1e-4)
+        assert joined(blocks, 1000) == pytest.approx(stereo[:, 1], abs=1e-4)
     with open_pcm(source(data), 48_000, 2) as blocks:
-        assert len(joined(list(blocks), SAMPLE_RATE)) == 8_000
+        assert len(joined(blocks, SAMPLE_RATE)) == 8_000
 
 
 @pytest.mark.parametrize(
@@ -227,18 +258,18 @@ def test_a_recording_is_played_at_its_own_pace(tmp_path: Path) -> None:
     soundfile.write(path, tone(16_000, 0.75), 16_000, subtype="FLOAT")
 
     async def scenario() -> None:
-        ring, clock = RingBuffer(SAMPLE_RATE), SampleClock()
+        ring, recording = RingBuffer(SAMPLE_RATE), Recording(path)
         said: list[str] = []
         reader = ring.reader()
-        began = asyncio.get_running_loop().time()
-        await play(path, ring, clock, said.append)
-        took = asyncio.get_running_loop().time() - began
+        began = boottime()
+        await recording.run(ring, said.append)
+        took = boottime() - began
         assert 0.75 <= took < 1.0
         assert said == ["listening", "offline"]
         got = reader.read(SAMPLE_RATE)
         assert isinstance(got, AudioBlock)
         assert np.array_equal(got.samples, tone(16_000, 0.75))
-        assert clock.monotonic(12_000) == pytest.approx(began + 0.75, abs=0.05)
+        assert recording.clock.captured_at(12_000) == pytest.approx(began + 0.75, abs=0.05)
 
     asyncio.run(scenario())
 
@@ -248,10 +279,44 @@ def test_a_recording_can_be_played_faster(tmp_path: Path) -> None:
     soundfile.write(path, tone(16_000, 2.0), 16_000)
 
     async def scenario() -> None:
-        ring, clock = RingBuffer(2 * SAMPLE_RATE), SampleClock(10 * SAMPLE_RATE)
+        ring = RingBuffer(2 * SAMPLE_RATE)
         began = asyncio.get_running_loop().time()
-        await play(path, ring, clock, lambda _: None, speed=10)
+        await Recording(path, speed=10).run(ring, lambda _: None)
         assert 0.2 <= asyncio.get_running_loop().time() - began < 0.4
         assert ring.end_sample == 2 * SAMPLE_RATE
 
     asyncio.run(scenario())
+
+
+def test_a_recording_that_is_run_again_goes_on_behind_what_it_missed(tmp_path: Path) -> None:
+    path = tmp_path / "tone.wav"
+    soundfile.write(path, tone(16_000, 0.2), 16_000)
+
+    async def scenario() -> None:
+        ring, recording = RingBuffer(SAMPLE_RATE), Recording(path)
+        reader = ring.reader()
+        await recording.run(ring, lambda _: None)
+        await asyncio.sleep(0.3)
+        await recording.run(ring, lambda _: None)
+        items = [reader.read(SAMPLE_RATE) for _ in range(6)]
+        assert [type(item) for item in items] == [
+            *(AudioBlock, Cut, Gap, AudioBlock, Cut, type(None))
+        ]
+        gap = items[2]
+        assert isinstance(gap, Gap)
+        assert gap.reason == "restart"
+        assert gap.seconds == pytest.approx(0.3, abs=0.1)
+        assert recording.clock.captured_at(ring.end_sample) == pytest.approx(boottime(), abs=0.05)
+
+    asyncio.run(scenario())
+
+
+def test_a_recording_that_cannot_be_read_fails_as_a_capture(tmp_path: Path) -> None:
+    path = tmp_path / "text.wav"
+    path.write_text("no sound")
+    statuses: list[str] = []
+    capture = Recording(path)
+    assert capture.description == str(path)
+    with pytest.raises(AudioFileError, match="is damaged"):
+        asyncio.run(capture.run(RingBuffer(), statuses.append))
+    assert not statuses
