@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from itertools import chain
 
 from detector.errors import ConfigError
-from detector.events.explain.explanation import Explained, ExplainedPattern, explain
-from detector.events.explain.memory import Outcome, ScoreHistory
+from detector.events.explain.explanation import explain_labels
+from detector.events.explain.score_memory import ScoreMemory
+from detector.events.explain.segment_log import SegmentRecord
 from detector.events.patterns.patterns import Patterns
 from detector.events.patterns.plan import PatternInput, PatternPlan
 from detector.events.patterns.streams import StreamUpdate
@@ -28,6 +29,7 @@ from detector.events.segments.ctc import CtcDecoder, context_samples
 from detector.events.segments.label_rules import label_rules
 from detector.events.segments.segmenter import Segmenter
 from detector.events.segments.tracker import SegmentTracker
+from detector.explanations import Finding, LabelFacts, PatternFacts
 from detector.features.windows import Windower, WindowRequest
 from detector.records import SAMPLE_RATE, AudioBlock, Cut, Event, Gap, Scores, Window
 from detector.settings.models import ModelSettings
@@ -114,7 +116,10 @@ class Pipeline:
             ConfigError: if settings do not fit a model, or a pattern does not fit the models.
         """
         self._listeners = list(listeners)
-        self._histories = [ScoreHistory() if remember else None for _ in listeners]
+        self._memories = [
+            ScoreMemory(len(x.spec.labels)) if remember and not x.spec.ctc else None
+            for x in listeners
+        ]
         self._windower = Windower([window_request(listener) for listener in listeners])
         self._deciders = [listener.decider for listener in listeners]
         self._confirmations = _confirmations(listeners)
@@ -184,8 +189,8 @@ class Pipeline:
         for step in steps:
             if self._watch:
                 self._watch(index, step)
-            if history := self._histories[index]:
-                history.add(step)
+            if memory := self._memories[index]:
+                memory.add(step)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -226,27 +231,27 @@ class Pipeline:
         return [*events, *self._patterns.retune(plan, ended)]
 
     def explain(
-        self, first_sample: int, end_sample: int, outcomes: Sequence[Outcome]
-    ) -> list[Explained]:
+        self, first_sample: int, end_sample: int, records: Sequence[SegmentRecord]
+    ) -> list[Finding[LabelFacts]]:
         """Say of the labels that stood out in a stretch of sound why they were events, or not."""
         return [
-            explained
-            for listener, history in zip(self._listeners, self._histories, strict=True)
-            if history and not listener.spec.ctc
-            for explained in explain(
+            finding
+            for listener, memory in zip(self._listeners, self._memories, strict=True)
+            if memory
+            for finding in explain_labels(
                 listener.spec,
                 label_rules(listener.spec, listener.settings),
-                list(history.between(first_sample, end_sample)),
-                [outcome for outcome in outcomes if outcome.segment.model == listener.spec.id],
+                list(memory.between(first_sample, end_sample)),
+                [record for record in records if record.segment.model == listener.spec.id],
                 first_sample,
             )
         ]
 
     def explain_patterns(
-        self, first_sample: int, end_sample: int, outcomes: Sequence[Outcome]
-    ) -> list[ExplainedPattern]:
+        self, first_sample: int, end_sample: int, records: Sequence[SegmentRecord]
+    ) -> list[Finding[PatternFacts]]:
         """Say of each pattern why it was an event in a stretch of sound, or not."""
-        return self._patterns.explain(first_sample, end_sample, outcomes)
+        return self._patterns.explain(first_sample, end_sample, records)
 
 
 def replay(

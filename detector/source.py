@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 import numpy as np
@@ -14,15 +14,16 @@ from detector.capture.clock import SampleClock
 from detector.capture.recording import play
 from detector.capture.ring import RingBuffer
 from detector.capture.supervised import Microphone
-from detector.errors import ConfigError
-from detector.events.explain.memory import KEPT_S, Outcomes
-from detector.events.segments.gate import Gate, Held
+from detector.events.explain.segment_log import SegmentLog
+from detector.events.segments.suppression import SuppressionGate
+from detector.explain_source import SourceMemory, explain_source
+from detector.explanations import Suppression
 from detector.inference.window_queue import WaitingWindows
 from detector.inference.worker import Worker
 from detector.operate.health import SignalMonitor
 from detector.operate.schedule import Schedule
 from detector.pipeline import Listener, Pipeline
-from detector.publish.commands.replies import Explanation, LabelExplanation, PatternExplanation
+from detector.publish.commands.replies import Explanation
 from detector.publish.messages import Narrator, SourceStatus
 from detector.publish.publisher import Publisher
 from detector.records import SAMPLE_RATE, AudioBlock, Cut, Event, Gap, Scores
@@ -64,7 +65,7 @@ class Source:
             [listener for listener, _ in models], patterns=patterns, remember=True
         )
         self._patterns = patterns
-        self._gate, self._outcomes = Gate(), Outcomes()
+        self._gate, self._segments = SuppressionGate(), SegmentLog()
         self._schedule, self._muted = schedule, False
         self._last_gaps: deque[Gap] = deque(maxlen=GAPS_KEPT)
         self._waiting = [
@@ -75,7 +76,7 @@ class Source:
         self._narrator = Narrator(node, self.name, str(time.time_ns()), last_sequence)
         self._signal = SignalMonitor()
         self._status: SourceStatus = "offline"
-        self._events = self._held = self._gaps = 0
+        self._events = self._suppressed = self._gaps = 0
 
     @property
     def labels(self) -> dict[str, str]:
@@ -111,14 +112,14 @@ class Source:
             "samples_overrun": self._reader.overrun_samples,
             "windows_skipped": sum(waiting.skipped for waiting in self._waiting),
             "events": self._events,
-            "events_held": self._held,
+            "events_held": self._suppressed,
             "gaps": self._gaps,
         }
 
     def mute(self) -> None:
         """Say nothing more of what is heard; what was told to begin ends here, cut off."""
         self._muted = True
-        self._outcomes.mute(self._ring.end_sample)
+        self._segments.mute(self._ring.end_sample)
         self._publish(self._gate.close(self._ring.end_sample))
 
     def unmute(self) -> None:
@@ -151,60 +152,16 @@ class Source:
         Raises:
             ConfigError: if nothing is known of that time.
         """
-        ago = (datetime.now(UTC) - at).total_seconds()
-        if ago < 0:
-            raise ConfigError(f"at: {at.isoformat()} has not come yet")
-        if not self._clock.started:
-            raise ConfigError(f"{self.name} has not heard anything yet")
-        centre = self._clock.sample_at(time.monotonic() - ago)
-        first, end = (round(centre + sign * within_s * SAMPLE_RATE) for sign in (-1, 1))
-        if ago > KEPT_S or end <= 0:
-            raise ConfigError(
-                f"at: {at.isoformat()}: only the last {KEPT_S // 60} minutes are remembered, "
-                "since the source began"
-            )
-        utc = self._clock.utc
-        outcomes = list(self._outcomes.between(first, end))
-        return Explanation(
-            source=self.name,
-            begin=utc(first),
-            end=utc(end),
+        memory = SourceMemory(
+            name=self.name,
             status=self._status,
-            not_heard_s=round(
-                sum(
-                    max(0, min(end, gap.end_sample) - max(first, gap.first_sample))
-                    for gap in self._last_gaps
-                )
-                / SAMPLE_RATE,
-                3,
-            ),
-            labels=tuple(
-                LabelExplanation(
-                    model=said.model,
-                    label=said.label,
-                    name=said.name,
-                    peak=round(said.peak, 4),
-                    onset_threshold=said.onset_threshold,
-                    why=said.why,
-                    onset=None if said.onset_sample is None else utc(said.onset_sample),
-                    offset=None if said.offset_sample is None else utc(said.offset_sample),
-                )
-                for said in self._pipeline.explain(first, end, outcomes)
-            ),
-            patterns=tuple(
-                PatternExplanation(
-                    pattern=said.pattern,
-                    name=said.name,
-                    kind=said.kind,
-                    why=said.why,
-                    heard=dict(said.heard),
-                    level_dbfs=None if said.level_dbfs is None else round(said.level_dbfs, 1),
-                    onset=None if said.onset_sample is None else utc(said.onset_sample),
-                    offset=None if said.offset_sample is None else utc(said.offset_sample),
-                )
-                for said in self._pipeline.explain_patterns(first, end, outcomes)
-            ),
+            clock=self._clock,
+            end_sample=self._ring.end_sample,
+            gaps=self._last_gaps,
+            segments=self._segments,
+            pipeline=self._pipeline,
         )
+        return explain_source(memory, at, within_s)
 
     async def _capture(self) -> None:
         """Fill the ring from the device or the file."""
@@ -262,14 +219,14 @@ class Source:
     def _tell(self, events: Sequence[Event]) -> None:
         """Publish what may be told of events; nothing that begins while it may not."""
         for event in events:
-            held = self._why_held(event)
-            self._held += held is not None and event.type == "start"
-            self._outcomes.add(event, held, self._ring.end_sample)
-            told = self._gate.admit(event, held, self._ring.end_sample)
-            if told:
-                self._publish([told])
+            suppressed_by = self._suppressed_by(event)
+            self._suppressed += suppressed_by is not None and event.type == "start"
+            self._segments.add(event, suppressed_by, self._ring.end_sample)
+            admitted = self._gate.admit(event, suppressed_by, self._ring.end_sample)
+            if admitted:
+                self._publish([admitted])
 
-    def _why_held(self, event: Event) -> Held | None:
+    def _suppressed_by(self, event: Event) -> Suppression | None:
         if self._muted:
             return "muted"
         onset = self._clock.utc(event.onset_sample)

@@ -15,13 +15,23 @@ MODULES = {
 }
 
 STAGES = ("capture", "features", "inference", "events", "publish")
-LEAF = ("records", "errors", "slugs", "decibels", "validation_errors", "spec", "settings")
+LEAF = (
+    "records",
+    "errors",
+    "slugs",
+    "decibels",
+    "explanations",
+    "validation_errors",
+    "spec",
+    "settings",
+)
 """In the order in which they may import one another."""
 COMPOSERS = (
     "pipeline",
     "compatibility",
     "loading",
     "control",
+    "explain_source",
     "source",
     "daemon",
     "cli",
@@ -29,7 +39,7 @@ COMPOSERS = (
     "commands",
     "evaluation",
 )
-PURE = ("features", "events", "pipeline", "records", "spec", "decibels")
+PURE = ("features", "events", "pipeline", "records", "spec", "decibels", "explanations")
 """What knows no clock, does no I/O and waits for nothing."""
 
 FOREIGN = {"torch", "transformers", "onnx", "export", "tests", "benchmarks"}
