@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Final, get_args
 
 import pytest
 import soundfile as sf
@@ -14,6 +14,7 @@ from detector.capture.clock import SampleClock
 from detector.errors import ConfigError
 from detector.events.explain.segment_log import SegmentLog
 from detector.explain_source import SourceMemory, explain_source
+from detector.explanations import MEANING, LabelOutcome, PatternOutcome
 from detector.inference.bundle import load_bundle
 from detector.pipeline import Listener, Pipeline
 from detector.publish.messages import SourceStatus
@@ -21,7 +22,7 @@ from detector.records import SAMPLE_RATE, Gap
 from detector.settings.models import ModelSettings
 from tests.broker import Broker, broker
 from tests.bundles import tone_bundle
-from tests.service import HALL, RATE, now_and_then, service
+from tests.service import HALL, RATE, ROOT, now_and_then, service
 
 __all__ = ["broker"]
 
@@ -86,6 +87,12 @@ def test_what_cannot_be_known_is_refused(memory: Memory) -> None:
         unheard_s(memory("listening"), ago_s=601, within_s=1)
     with pytest.raises(ConfigError, match="since the source began"):
         unheard_s(memory("listening", heard_s=5), ago_s=10, within_s=1)
+
+
+def test_the_documentation_has_every_word() -> None:
+    text = (ROOT / "docs" / "mqtt.md").read_text(encoding="utf-8")
+    assert [word for word in MEANING if f"`{word}`" not in text] == []
+    assert set(MEANING) == {*get_args(LabelOutcome), *get_args(PatternOutcome)}
 
 
 @pytest.mark.broker

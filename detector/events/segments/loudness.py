@@ -1,6 +1,7 @@
 """How loud a stretch of a source was, from the power of each hop."""
 
 import math
+from array import array
 from bisect import bisect_left, bisect_right
 
 
@@ -13,9 +14,8 @@ class Loudness:
 
     def __init__(self, keep_samples: int) -> None:
         self._keep = keep_samples
-        self._begins: list[int] = []
-        self._ends: list[int] = []
-        self._powers: list[float] = []
+        self._begins, self._ends = array("q"), array("q")
+        self._powers = array("d")
 
     def keep(self, samples: int) -> None:
         """From now on keep so much."""

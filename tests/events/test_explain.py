@@ -2,7 +2,6 @@
 
 import tracemalloc
 from collections.abc import Iterable
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,10 +13,10 @@ from detector.events.explain.segment_log import SegmentLog
 from detector.events.scores.steps import ClipSteps, Step
 from detector.events.segments.label_rules import LabelRule, label_rules
 from detector.explanations import MEMORY_S
-from detector.records import SAMPLE_RATE, Event, Scores
+from detector.records import SAMPLE_RATE, Event
 from detector.settings.models import ModelSettings
 from detector.spec import BundleSpec
-from tests.events.scores import clip, frames, plain_frames, retune, rule, run, segmenter, tagger
+from tests.events.scores import clip, frames, plain_frames
 
 HOP = SAMPLE_RATE // 2
 SPEC = BundleSpec.model_validate(
@@ -134,7 +133,7 @@ def test_a_score_that_says_nothing_is_not_explained() -> None:
     assert why(heard((0.01, 0.02, 0.9)), rules(only=())) == {"siren": "disabled"}
 
 
-def test_what_was_held_back_and_what_was_told() -> None:
+def test_what_was_suppressed_and_what_was_published() -> None:
     segments = SegmentLog()
     segments.add(event("start", "dog", HOP), "muted", 0)
     segments.add(event("start", "cat", HOP), "quiet_hours", 0)
@@ -159,7 +158,7 @@ def test_an_event_is_explained_even_if_other_labels_were_louder() -> None:
     )  # fmt: skip
 
 
-def test_a_segment_that_is_muted_half_way_was_told_in_part() -> None:
+def test_a_segment_that_is_muted_half_way_was_published_in_part() -> None:
     segments = SegmentLog()
     segments.add(event("start", "dog", 0), None, 0)
     segments.mute(100)
@@ -168,41 +167,6 @@ def test_a_segment_that_is_muted_half_way_was_told_in_part() -> None:
     segments.add(event("end", "dog", 0, 300), None, 350)
     parts = [(o.onset_sample, o.offset_sample, o.suppressed_by) for o in segments.between(0, 1000)]
     assert parts == [(0, 100, None), (100, 200, "muted"), (200, 300, None)]
-
-
-def test_a_new_threshold_counts_from_the_next_window() -> None:
-    machine = segmenter(tagger(), rule(onset_threshold=0.8))
-    assert run(machine, [clip(100, 0.6), clip(200, 0.6)]) == []
-    assert retune(machine, rule(onset_threshold=0.5)) == []
-    assert [e.type for e in run(machine, [clip(300, 0.6)])] == ["start"]
-
-
-def test_what_is_open_stays_open_when_its_rule_moves() -> None:
-    machine = segmenter(tagger(), rule(0), rule(1))
-    [start] = run(machine, [clip(100, 0.1, 0.9)])
-    assert retune(machine, rule(1)) == []
-    [end] = run(machine, [clip(200, 0.9, 0.9), clip(300, 0.9, 0.1)])
-    assert (end.type, end.label, end.onset_sample) == ("end", "label_1", start.onset_sample)
-
-
-@pytest.mark.parametrize(
-    ("offset_threshold", "onset"),
-    [(0.3, 100), (0.2, 100), (0.45, 300)],
-    ids=["same", "less", "more"],
-)
-def test_a_score_that_is_rising_is_remembered_unless_it_must_rise_further(
-    offset_threshold: float, onset: int
-) -> None:
-    def hop(number: int, score: float) -> Scores:
-        window = frames(100 * number, 100 * number + 100, [0.0])
-        return replace(window, frames=np.array([[score, 0.0]], np.float32))
-
-    machine = segmenter(plain_frames(), rule(1), rule(0))
-    # What was heard last counts with the next window.
-    assert run(machine, [hop(0, 0.1), hop(1, 0.4), hop(2, 0.4)]) == []
-    assert retune(machine, rule(0, offset_threshold=offset_threshold)) == []
-    [start] = run(machine, [hop(3, 0.9), hop(4, 0.9)])
-    assert (start.label, start.onset_sample) == ("label_0", onset)
 
 
 def test_a_pattern_remembers_what_it_heard_of_its_labels_and_since_when() -> None:
@@ -217,11 +181,3 @@ def test_a_pattern_remembers_what_it_heard_of_its_labels_and_since_when() -> Non
     assert labels.between(55_000, 56_000) == {}
     assert labels.since == (5000 - 4096 - 1) * 10 + 5
     assert labels.between(0, labels.since) == {}
-
-
-def test_a_label_that_is_no_longer_wanted_ends_cut_off() -> None:
-    machine = segmenter(tagger(), rule(0), rule(1))
-    run(machine, [clip(100, 0.9, 0.9)])
-    [end] = retune(machine, rule(1))
-    assert (end.type, end.label, end.truncated, end.offset_sample) == ("end", "label_0", True, 100)
-    assert [e.label for e in run(machine, [clip(200, 0.1, 0.1)])] == ["label_1"]
