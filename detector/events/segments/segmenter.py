@@ -170,14 +170,14 @@ class Segmenter:
             rising = self._rising
             self._rising = {place: rising.get(place, step.onset_sample) for place in above}
         self._known_until = max(self._known_until, self._no_onset_before(step))
-        hot = {place for place in above if scores[place] >= self._onset[place]}
+        reached = {place for place in above if scores[place] >= self._onset[place]}
         events = []
-        for place in sorted(hot.union(self._open)):
-            events += self._advance(place, step, float(scores[place]), hot=place in hot)
+        for place in sorted(reached.union(self._open)):
+            events += self._advance(place, step, float(scores[place]), at_onset=place in reached)
         return events
 
-    def _advance(self, place: int, step: Step, score: float, *, hot: bool) -> list[Event]:
-        """Bring the label at `place` one step on."""
+    def _advance(self, place: int, step: Step, score: float, *, at_onset: bool) -> list[Event]:
+        """Bring the label at `place` one step on; `at_onset`: it reaches its onset threshold."""
         rule = self._rules[place]
         segment = self._open.get(place)
         if segment is None:
@@ -186,7 +186,7 @@ class Segmenter:
             onset = self._rise_began(place, step.onset_sample)
             segment = _Segment(onset, offset_sample=step.end_sample, energy_until=onset)
             self._open[place] = segment
-        if (hot and step.new) or (segment.active and score >= self._offset[place]):
+        if (at_onset and step.new) or (segment.active and score >= self._offset[place]):
             segment.extend(step, score, self._loudness)
             return self._report(place, segment, step)
         segment.active = False
