@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from detector.configured_model import Listener
 from detector.errors import ConfigError
-from detector.events.explain.memory import ScoreHistory
+from detector.events.explain.score_memory import ScoreMemory
 from detector.events.scores.fusion import decide
 from detector.events.scores.steps import ClipSteps, FrameSteps, MedianSteps, Step, Steps
 from detector.events.segments.ctc import CtcDecoder, context_samples
@@ -34,7 +34,8 @@ class Lane:
         """Set up; as `Pipeline`."""
         self.model = model
         self.request = model.window_request
-        self.memory = ScoreHistory() if remember else None
+        remembers = remember and not model.spec.ctc  # words are no labels
+        self.memory = ScoreMemory(len(model.spec.labels)) if remembers else None
         self.skipped = 0
         """Windows that were left out, since the model was late."""
         self.failed = 0

@@ -10,14 +10,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from detector.configured_model import Listener
 from detector.errors import ConfigError
-from detector.events.explain.explanation import Explained, ExplainedPattern, explain
-from detector.events.explain.memory import Outcome
+from detector.events.explain.explanation import explain_labels
+from detector.events.explain.segment_log import SegmentRecord
 from detector.events.patterns.patterns import Patterns
 from detector.events.patterns.plan import PatternInput, PatternPlan
 from detector.events.patterns.streams import StreamUpdate
 from detector.events.scores.fusion import Confirmation
 from detector.events.scores.steps import Step
 from detector.events.segments.label_rules import label_rules
+from detector.explanations import Finding, LabelFacts, PatternFacts
 from detector.features.windows import Stretch, pieces
 from detector.lane import Lane, Watch
 from detector.records import AudioBlock, Cut, Event, Gap, Scores, Unscored, Window
@@ -185,27 +186,27 @@ class Pipeline:
         return events + self._patterns.retune(plan, ended)
 
     def explain(
-        self, first_sample: int, end_sample: int, outcomes: Sequence[Outcome]
-    ) -> list[Explained]:
+        self, first_sample: int, end_sample: int, records: Sequence[SegmentRecord]
+    ) -> list[Finding[LabelFacts]]:
         """Say of the labels that stood out in a stretch of sound why they were events, or not."""
         return [
-            explained
+            finding
             for lane in self.lanes
-            if lane.memory and not lane.model.spec.ctc
-            for explained in explain(
+            if lane.memory
+            for finding in explain_labels(
                 lane.model.spec,
                 label_rules(lane.model.spec, lane.model.settings),
                 list(lane.memory.between(first_sample, end_sample)),
-                [outcome for outcome in outcomes if outcome.segment.model == lane.model.spec.id],
+                [record for record in records if record.segment.model == lane.model.spec.id],
                 first_sample,
             )
         ]
 
     def explain_patterns(
-        self, first_sample: int, end_sample: int, outcomes: Sequence[Outcome]
-    ) -> list[ExplainedPattern]:
+        self, first_sample: int, end_sample: int, records: Sequence[SegmentRecord]
+    ) -> list[Finding[PatternFacts]]:
         """Say of each pattern why it was an event in a stretch of sound, or not."""
-        return self._patterns.explain(first_sample, end_sample, outcomes)
+        return self._patterns.explain(first_sample, end_sample, records)
 
 
 def replay(

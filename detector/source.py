@@ -12,7 +12,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 import numpy as np
@@ -21,9 +21,11 @@ import structlog
 from detector.capture.capture import open_capture
 from detector.capture.ring import RingBuffer
 from detector.configured_model import Listener
-from detector.errors import ConfigError, DetectorError, ModelFailedError
-from detector.events.explain.memory import KEPT_S, Outcomes
-from detector.events.segments.gate import Gate, Held
+from detector.errors import DetectorError, ModelFailedError
+from detector.events.explain.segment_log import SegmentLog
+from detector.events.segments.suppression import SuppressionGate
+from detector.explain_source import SourceMemory, explain_source
+from detector.explanations import Suppression
 from detector.features.windows import MOST_AT_ONCE
 from detector.inference.worker import Worker
 from detector.lane import Lane
@@ -31,7 +33,7 @@ from detector.notice import Notice
 from detector.operate.health import SignalHealth, SignalMonitor
 from detector.operate.schedule import Schedule
 from detector.pipeline import Pipeline
-from detector.publish.commands.replies import Explanation, LabelExplanation, PatternExplanation
+from detector.publish.commands.replies import Explanation
 from detector.publish.messages import Narrator, SourceStatus
 from detector.publish.publisher import Publisher
 from detector.records import SAMPLE_RATE, AudioBlock, Cut, Event, Gap, Scores, Unscored, Window
@@ -75,7 +77,7 @@ class Source:
         self._clock = self._capture.clock
         self._ring = RingBuffer()
         self._pipeline = self._new_pipeline()
-        self._gate, self._outcomes = Gate(), Outcomes()
+        self._gate, self._segments = SuppressionGate(), SegmentLog()
         self._schedule, self._muted = schedule, False
         self._last_gaps: deque[Gap] = deque(maxlen=GAPS_KEPT)
         # Two runs may have begun at what their clocks told was the same time.
@@ -92,7 +94,7 @@ class Source:
         self._status: SourceStatus = "offline"
         self._samples_heard = self._samples_overrun = 0
         self._windows_skipped = self._windows_failed = 0
-        self._events = self._held = self._gaps = 0
+        self._events = self._suppressed = self._gaps = 0
 
     @property
     def labels(self) -> dict[str, str]:
@@ -160,14 +162,14 @@ class Source:
             "windows_skipped": self._windows_skipped + sum(lane.skipped for lane in lanes),
             "windows_failed": self._windows_failed + sum(lane.failed for lane in lanes),
             "events": self._events,
-            "events_held": self._held,
+            "events_held": self._suppressed,
             "gaps": self._gaps,
         }
 
     def mute(self) -> None:
         """Say nothing more of what is heard; what was told to begin ends here, cut off."""
         self._muted = True
-        self._outcomes.mute(self._ring.end_sample)
+        self._segments.mute(self._ring.end_sample)
         self._publish(self._gate.close(self._ring.end_sample))
 
     def unmute(self) -> None:
@@ -200,60 +202,16 @@ class Source:
         Raises:
             ConfigError: if nothing is known of that time.
         """
-        ago = (datetime.now(UTC) - at).total_seconds()
-        if ago < 0:
-            raise ConfigError(f"at: {at.isoformat()} has not come yet")
-        if not self._clock.started:
-            raise ConfigError(f"{self.name} has not heard anything yet")
-        centre = self._clock.sample_at_utc(at)
-        first, end = (round(centre + sign * within_s * SAMPLE_RATE) for sign in (-1, 1))
-        if ago > KEPT_S or end <= 0:
-            raise ConfigError(
-                f"at: {at.isoformat()}: only the last {KEPT_S // 60} minutes are remembered, "
-                "since the source began"
-            )
-        utc = self._clock.utc
-        outcomes = list(self._outcomes.between(first, end))
-        return Explanation(
-            source=self.name,
-            begin=utc(first),
-            end=utc(end),
+        memory = SourceMemory(
+            name=self.name,
             status=self._status,
-            not_heard_s=round(
-                sum(
-                    max(0, min(end, gap.end_sample) - max(first, gap.first_sample))
-                    for gap in self._last_gaps
-                )
-                / SAMPLE_RATE,
-                3,
-            ),
-            labels=tuple(
-                LabelExplanation(
-                    model=said.model,
-                    label=said.label,
-                    name=said.name,
-                    peak=round(said.peak, 4),
-                    onset_threshold=said.onset_threshold,
-                    why=said.why,
-                    onset=None if said.onset_sample is None else utc(said.onset_sample),
-                    offset=None if said.offset_sample is None else utc(said.offset_sample),
-                )
-                for said in self._pipeline.explain(first, end, outcomes)
-            ),
-            patterns=tuple(
-                PatternExplanation(
-                    pattern=said.pattern,
-                    name=said.name,
-                    kind=said.kind,
-                    why=said.why,
-                    heard=dict(said.heard),
-                    level_dbfs=None if said.level_dbfs is None else round(said.level_dbfs, 1),
-                    onset=None if said.onset_sample is None else utc(said.onset_sample),
-                    offset=None if said.offset_sample is None else utc(said.offset_sample),
-                )
-                for said in self._pipeline.explain_patterns(first, end, outcomes)
-            ),
+            clock=self._clock,
+            end_sample=self._ring.end_sample,
+            gaps=self._last_gaps,
+            segments=self._segments,
+            pipeline=self._pipeline,
         )
+        return explain_source(memory, at, within_s)
 
     def _new_pipeline(self) -> Pipeline:
         return Pipeline(self._models, patterns=self._patterns, remember=True)
@@ -367,13 +325,13 @@ class Source:
             if isinstance(item, Gap):
                 self._tell_gap(item)
                 continue
-            held = self._why_held(item)
-            self._held += held is not None and item.type == "start"
-            self._outcomes.add(item, held, self._ring.end_sample)
-            if event := self._gate.admit(item, held, self._ring.end_sample):
+            suppressed_by = self._suppressed_by(item)
+            self._suppressed += suppressed_by is not None and item.type == "start"
+            self._segments.add(item, suppressed_by, self._ring.end_sample)
+            if event := self._gate.admit(item, suppressed_by, self._ring.end_sample):
                 self._publish([event])
 
-    def _why_held(self, event: Event) -> Held | None:
+    def _suppressed_by(self, event: Event) -> Suppression | None:
         if self._muted:
             return "muted"
         onset = self._clock.utc(event.onset_sample)

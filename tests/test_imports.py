@@ -21,19 +21,21 @@ LEAF = (
     "errors",
     "slugs",
     "decibels",
+    "explanations",
     "validation_errors",
     "spec",
     "settings",
 )
 """In the order in which they may import one another."""
 COMPOSERS = (
-    "notice",
     "configured_model",
     "lane",
     "pipeline",
     "compatibility",
     "loading",
     "control",
+    "explain_source",
+    "notice",
     "source",
     "daemon",
     "cli",
@@ -41,7 +43,17 @@ COMPOSERS = (
     "commands",
     "evaluation",
 )
-PURE = ("features", "events", "pipeline", "records", "spec", "decibels")
+PURE = (
+    "features",
+    "events",
+    "lane",
+    "pipeline",
+    "configured_model",
+    "records",
+    "spec",
+    "decibels",
+    "explanations",
+)
 """What knows no clock, does no I/O and waits for nothing."""
 
 FOREIGN = {"torch", "transformers", "onnx", "export", "tests", "benchmarks"}

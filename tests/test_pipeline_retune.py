@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from detector.configured_model import Listener
 from detector.errors import ConfigError
-from detector.events.explain.explanation import ExplainedPattern
-from detector.events.explain.memory import Outcomes
+from detector.events.explain.segment_log import SegmentLog
+from detector.explanations import PatternFacts
 from detector.pipeline import Pipeline, replay, work_of
 from detector.records import AudioBlock, Cut, Event, FloatArray, Gap, Scores, Window
 from detector.settings.models import LabelSettings
@@ -53,13 +53,13 @@ def said(models: Models) -> Said:
     return Said(models.answers(listeners, blocks(SCENE)))
 
 
-class Heard:
+class Listening:
     """A source that is heard, with what followed."""
 
     def __init__(self, models: Models, listeners: Sequence[Listener], rules: Patterns) -> None:
         self._models = models
         self.pipeline = Pipeline(listeners, patterns=rules)
-        self.outcomes = Outcomes()
+        self.segments = SegmentLog()
         self.events: list[Event] = []
         self._end = 0
 
@@ -81,13 +81,18 @@ class Heard:
     def _told(self, events: list[Event]) -> list[Event]:
         self.events += events
         for event in events:
-            self.outcomes.add(event, None, self._end)
+            self.segments.add(event, None, self._end)
         return events
 
-    def why(self, begin_s: float, end_s: float) -> dict[str, ExplainedPattern]:
+    def why(self, begin_s: float, end_s: float) -> dict[str, PatternFacts]:
         stretch = at(begin_s), at(end_s)
-        said = self.pipeline.explain_patterns(*stretch, list(self.outcomes.between(*stretch)))
-        return {one.pattern: one for one in said}
+        found = self.pipeline.explain_patterns(*stretch, list(self.segments.between(*stretch)))
+        return {one.facts.pattern: one.facts for one in found}
+
+    def onsets(self, begin_s: float, end_s: float) -> dict[str, int | None]:
+        stretch = at(begin_s), at(end_s)
+        found = self.pipeline.explain_patterns(*stretch, list(self.segments.between(*stretch)))
+        return {one.facts.pattern: one.onset_sample for one in found}
 
 
 def moved(events: Iterable[Event], samples: int) -> list[tuple[str, str, int, int | None, bool]]:
@@ -127,7 +132,7 @@ def test_what_was_retuned_hears_as_what_starts_so(models: Models, before: str, a
         )}),
     }  # fmt: skip
     (was, rules), (is_now, new_rules) = ways[before], ways[after]
-    source = Heard(models, [was], rules)
+    source = Listening(models, [was], rules)
     source.hear(BEFORE)
     source.retune([is_now], new_rules)
     [*events] = source.events
@@ -186,7 +191,7 @@ def test_whole_segments_are_told_however_often_and_whenever_it_changes(
 
 
 def test_a_group_goes_on_through_a_change_that_is_none_of_its_own(models: Models) -> None:
-    source = Heard(models, [models.listener("framer", low=SILENT, high=SILENT)], TONES)
+    source = Listening(models, [models.listener("framer", low=SILENT, high=SILENT)], TONES)
     source.hear(scene(2, (LOW_HZ, 1, 2)))
     other = LabelSettings(enabled=False, onset_threshold=0.9)
     assert source.retune([models.listener("framer", low=SILENT, high=other)], TONES) == []
@@ -198,7 +203,7 @@ def test_a_group_goes_on_through_a_change_that_is_none_of_its_own(models: Models
 def test_a_group_that_changes_ends_and_begins_with_what_goes_on(
     models: Models, changed: str
 ) -> None:
-    source = Heard(models, [models.listener("framer")], TONES)
+    source = Listening(models, [models.listener("framer")], TONES)
     source.hear(scene(2, (LOW_HZ, 1, 2)))
     if changed == "a member":
         [end] = source.retune([models.listener("framer", high=SILENT)], TONES)
@@ -215,7 +220,7 @@ def test_a_group_that_changes_ends_and_begins_with_what_goes_on(
 
 
 def test_a_group_follows_a_member_that_is_silenced_while_it_sounds(models: Models) -> None:
-    source = Heard(models, [models.listener("framer")], TONES)
+    source = Listening(models, [models.listener("framer")], TONES)
     source.hear(scene(2, (LOW_HZ, 1, 2)))
     ends = source.retune([models.listener("framer", low=SILENT)], TONES)
     assert sorted((e.label, e.type, e.truncated) for e in ends) == [
@@ -233,7 +238,7 @@ def test_a_group_follows_a_member_that_is_silenced_while_it_sounds(models: Model
 def test_what_was_over_before_a_change_is_not_heard_again(models: Models) -> None:
     """A window shows it still."""
     listener = models.listener("framer", low=SILENT)
-    source = Heard(models, [listener], {})
+    source = Listening(models, [listener], {})
     source.hear(scene(2, (LOW_HZ, 1, 1.5)))
     source.retune([listener], TONES)
     source.hear(scene(2))
@@ -244,7 +249,7 @@ def test_a_threshold_reaches_what_only_patterns_hear(models: Models) -> None:
     alarm = scene(6, *((HIGH_HZ, 1.0 + i, 1.5 + i) for i in range(3)))
     deaf = LabelSettings(enabled=False, onset_threshold=1.0)
     for was, is_now, alarms in ((SILENT, deaf, 0), (deaf, SILENT, 1)):
-        source = Heard(models, [models.listener("framer", high=was)], BEEPS)
+        source = Listening(models, [models.listener("framer", high=was)], BEEPS)
         assert source.retune([models.listener("framer", high=is_now)], BEEPS) == []
         source.hear(alarm)
         source.stop()
@@ -252,7 +257,7 @@ def test_a_threshold_reaches_what_only_patterns_hear(models: Models) -> None:
 
 
 def test_a_rhythm_that_is_no_longer_wanted_ends(models: Models) -> None:
-    source = Heard(models, [models.listener("framer")], BEEPS)
+    source = Listening(models, [models.listener("framer")], BEEPS)
     source.hear(scene(5.5, *((HIGH_HZ, 1.0 + i, 1.5 + i) for i in range(3))))
     [end] = source.retune([models.listener("framer")], {})
     assert (end.type, end.label, end.truncated) == ("end", "beeps", True)
@@ -261,7 +266,7 @@ def test_a_rhythm_that_is_no_longer_wanted_ends(models: Models) -> None:
 
 def test_a_label_that_goes_on_accounts_for_what_is_loud_after_a_change(models: Models) -> None:
     tone = scene(4, (LOW_HZ, 0, 4))
-    source = Heard(models, [models.listener("framer")], {})
+    source = Listening(models, [models.listener("framer")], {})
     source.hear(tone)
     source.retune([models.listener("framer")], NOISE)
     source.hear(tone)
@@ -290,7 +295,7 @@ def test_a_tagger_confirms_by_its_new_thresholds(models: Models) -> None:
 
 
 def test_what_does_not_fit_changes_nothing(models: Models) -> None:
-    source = Heard(models, [models.listener("framer", high=SILENT)], BEEPS)
+    source = Listening(models, [models.listener("framer", high=SILENT)], BEEPS)
     for listener, rules, told in (
         (
             models.listener("framer"),
@@ -312,12 +317,12 @@ def test_what_does_not_fit_changes_nothing(models: Models) -> None:
 
 
 def test_patterns_are_explained(models: Models) -> None:
-    source = Heard(models, [models.listener("framer", high=SILENT)], ALL)
+    source = Listening(models, [models.listener("framer", high=SILENT)], ALL)
     beeps = [(HIGH_HZ, 1.0 + i, 1.5 + i) for i in range(3)]
     source.hear(scene(16, *beeps, (HIGH_HZ, 9, 9.5), bursts=[(12, 12.5), (13.5, 15.5)]))
     alarm = source.why(0.5, 4)
     assert (alarm["beeps"].why, alarm["beeps"].heard) == ("event", {"high": 3})
-    assert alarm["beeps"].onset_sample == pytest.approx(at(1), abs=at(0.06))
+    assert source.onsets(0.5, 4)["beeps"] == pytest.approx(at(1), abs=at(0.06))
     assert alarm["noise"].why == "labelled"
     assert alarm["noise"].level_dbfs == pytest.approx(-13.5, abs=1)
     alone = source.why(8, 10)
@@ -336,7 +341,7 @@ def test_patterns_are_explained(models: Models) -> None:
 
 def test_of_a_pattern_that_came_later_it_is_said_so(models: Models) -> None:
     listener = models.listener("framer")
-    source = Heard(models, [listener], {})
+    source = Listening(models, [listener], {})
     source.hear(scene(5, (LOW_HZ, 1, 2)))
     source.retune([listener], TONES)
     source.hear(scene(5, (LOW_HZ, 1, 2)))

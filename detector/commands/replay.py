@@ -9,7 +9,7 @@ from pathlib import Path
 from detector.capture.clock import FixedClock
 from detector.capture.recording import open_audio, open_pcm
 from detector.errors import DetectorError
-from detector.events.segments.gate import Gate
+from detector.events.segments.suppression import SuppressionGate
 from detector.loading import Model, load_models
 from detector.operate.logs import configure
 from detector.operate.schedule import Schedule
@@ -51,12 +51,15 @@ def replay_files(
             opened = open_pcm(sys.stdin.buffer, rate, channels) if file == "-" else open_audio(file)
             with opened as blocks:
                 paced = _paced(blocks) if real_time else blocks
-                gate = Gate()
+                gate = SuppressionGate()
                 for event in _events(models, config.patterns, paced):
-                    allowed = schedule.allows(source, event.label, clock.utc(event.onset_sample))
-                    told = gate.admit(event, None if allowed else "quiet_hours", event.onset_sample)
-                    if told:
-                        publisher.event(narrator.event(told, clock.utc))
+                    onset = clock.utc(event.onset_sample)
+                    allowed = schedule.allows(source, event.label, onset)
+                    admitted = gate.admit(
+                        event, None if allowed else "quiet_hours", event.onset_sample
+                    )
+                    if admitted:
+                        publisher.event(narrator.event(admitted, clock.utc))
         except DetectorError as error:
             # The other recordings are not to blame.
             sys.stderr.write(f"detector: {error}\n")

@@ -45,7 +45,7 @@ def t4(number: int, begin: float = 1.0) -> list[Span]:
     return cycles(T4, 5.7, number, begin)
 
 
-def first_told(machine: Repetition, stream: Iterable[StreamUpdate]) -> tuple[Event, float] | None:
+def first_event(machine: Repetition, stream: Iterable[StreamUpdate]) -> tuple[Event, float] | None:
     for item in stream:
         for found in machine.push(item, item.known_until):
             return found, item.known_until / SAMPLE_RATE

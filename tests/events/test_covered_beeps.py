@@ -11,7 +11,7 @@ from detector.records import Event
 from tests.events.rhythms import (
     LATENCY_S,
     cycles,
-    first_told,
+    first_event,
     repetition,
     t3,
     train,
@@ -29,7 +29,7 @@ def moment(event: Event) -> int:
 def doubtful(
     beeps: list[Span], faints: list[Span], until_s: float, hop_s: float = 0.2
 ) -> list[StreamUpdate]:
-    """What is told of beeps, and of stretches in which no more than a faint one is heard."""
+    """A stream of beeps, and of stretches in which no more than a faint one is heard."""
     sure = updates(beeps, until_s, hop_s)
     weak = updates(faints, until_s, hop_s, label=low_threshold_slug("beep"))
     return [
@@ -58,7 +58,7 @@ def without(place: int, *parts: Span) -> list[Span]:
 )
 def test_a_beep_that_is_covered_in_part_costs_no_time(place: int, parts: list[Span]) -> None:
     alarm = cycles(without(place, *parts), 4.0, 1, 1.0) + t3(3, 5.0)
-    told = first_told(repetition(), doubtful(alarm, [], 30))
+    told = first_event(repetition(), doubtful(alarm, [], 30))
     assert told is not None
     start, moment_s = told
     assert start.onset_sample == pytest.approx(at(1), abs=at(0.4))
@@ -72,7 +72,7 @@ def test_a_beep_that_is_faint_is_enough_where_one_must_be(place: int) -> None:
     alarm = cycles(without(place), 4.0, 3)
     faints = cycles([WHOLE[place]], 4.0, 3)
     assert feed(repetition(), doubtful(alarm, [], 30)) == []
-    told = first_told(repetition(), doubtful(alarm, faints, 30))
+    told = first_event(repetition(), doubtful(alarm, faints, 30))
     assert told is not None
     assert told[0].onset_sample == at(1)
     assert told[1] + LATENCY_S - 1 <= 5

@@ -19,16 +19,16 @@ def group(merge_s: float = 1.0, update_s: float = 1000) -> Group:
 
 
 def test_a_group_lasts_while_any_of_its_labels_is_heard() -> None:
-    told = updates([(1, 3)], 10, label="smoke")
+    smoke = updates([(1, 3)], 10, label="smoke")
     siren = updates([(2, 5)], 10, label="siren")
-    both = [replace(a, events=a.events + b.events) for a, b in zip(told, siren, strict=True)]
+    both = [replace(a, events=a.events + b.events) for a, b in zip(smoke, siren, strict=True)]
     events = feed(group(), both)
     assert [e.type for e in events] == ["start", "end"]
     assert seconds(lives(events)) == [(1, 5)]
     assert {(e.model, e.label, e.name) for e in events} == {(PATTERNS_MODEL, "pattern", "Pattern")}
 
 
-def test_a_group_is_told_when_its_first_label_is() -> None:
+def test_a_group_starts_when_its_first_label_does() -> None:
     [*before, at_start] = [
         item for item in updates([(1.1, 3)], 10, label="smoke") if item.known_until < 21_000
     ]
@@ -76,7 +76,7 @@ def test_a_group_says_the_score_and_the_level_of_its_labels() -> None:
     assert end.level_dbfs == pytest.approx(10 * np.log10((0.1 + 3 * 0.001) / 4))
 
 
-def test_a_label_told_of_late_begins_no_event_in_the_one_before() -> None:
+def test_a_label_that_comes_late_begins_no_event_in_the_one_before() -> None:
     machine = group(merge_s=0)
     events = feed(machine, updates([(1, 3)], 4, label="siren")[:-1])
     late = event("start", at(2), label="smoke")

@@ -40,7 +40,7 @@ def test_the_past_is_kept_as_far_as_asked_and_not_much_further() -> None:
     for end in range(10, 100_001, 10):
         loudness.push(end, 10, 1.0)
     assert loudness.energy(99_000, 100_000) == pytest.approx(1000)
-    assert len(loudness._begins) == len(loudness._ends) == len(loudness._powers) < 250
+    assert len(loudness._begins) == len(loudness._ends) == len(loudness._energies) < 250
 
 
 @pytest.mark.parametrize("power", [1e30, math.inf, math.nan])

@@ -12,7 +12,7 @@ from tests.events.rhythms import (
     LATENCY_S,
     T4,
     cycles,
-    first_told,
+    first_event,
     repetition,
     t3,
     t4,
@@ -29,7 +29,7 @@ Synthesise = Callable[[np.random.Generator], Alarm]
 def test_an_alarm_is_told_within_five_seconds_of_its_first_beep(
     name: str, alarm: list[Span]
 ) -> None:
-    told = first_told(repetition(name), updates(alarm, 60))
+    told = first_event(repetition(name), updates(alarm, 60))
     assert told is not None
     start, moment = told
     assert (start.type, start.onset_sample) == ("start", at(2.3))
@@ -180,7 +180,7 @@ def test_synthesised_alarms_are_heard_in_time_and_not_taken_for_each_other(
     rng = np.random.default_rng(1)
     for _ in range(10):
         beeping = spans_of(alarm(rng).on, rng)
-        told = first_told(repetition(name), updates(beeping, 14))
+        told = first_event(repetition(name), updates(beeping, 14))
         assert told is not None
         start, moment = told
         assert start.onset_sample == at(beeping[0][0])

@@ -24,9 +24,9 @@ class WeightedScore:
     """Score and power of several events, each weighted by its length."""
 
     samples: int = 0
-    score: float = 0.0
-    """Sum over samples, as is `power`."""
-    power: float = 0.0
+    score_sum: float = 0.0
+    """Over all samples."""
+    power_sum: float = 0.0
     peak: float = 0.0
 
     @classmethod
@@ -40,8 +40,8 @@ class WeightedScore:
     def __add__(self, other: "WeightedScore") -> "WeightedScore":
         return WeightedScore(
             self.samples + other.samples,
-            self.score + other.score,
-            self.power + other.power,
+            self.score_sum + other.score_sum,
+            self.power_sum + other.power_sum,
             max(self.peak, other.peak),
         )
 
@@ -85,7 +85,7 @@ class CompositeSegment:
             onset_sample=self.onset_sample,
             offset_sample=self.offset_sample if kind == "end" else None,
             peak=score.peak,
-            mean=min(score.score / samples, score.peak),
-            level_dbfs=dbfs(score.power / samples),
+            mean=min(score.score_sum / samples, score.peak),
+            level_dbfs=dbfs(score.power_sum / samples),
             truncated=truncated,
         )

@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from detector.decibels import dbfs, mean_square
-from detector.events.explain.memory import KEPT_S
 from detector.events.patterns.composite import CompositeLabel, CompositeSegment, WeightedScore
 from detector.events.patterns.streams import StreamUpdate
 from detector.events.segments.loudness import Loudness
+from detector.explanations import MEMORY_S
 from detector.records import SAMPLE_RATE, Event, SegmentKey
 
 
@@ -111,7 +111,7 @@ class LoudUnlabelled:
             level = dbfs(self._loudness.energy(begin, self._next) / self._limits.stretch_samples)
             labelled = self._labelled(begin, self._next)
             self._judged.append(Stretch(begin, self._next, level, labelled))
-            while self._judged[0].end_sample < begin - KEPT_S * SAMPLE_RATE:
+            while self._judged[0].end_sample < begin - MEMORY_S * SAMPLE_RATE:
                 self._judged.popleft()
             if level >= self._limits.threshold_dbfs and not labelled:
                 events += self._extend(begin, self._next, level)

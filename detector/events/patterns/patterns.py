@@ -10,8 +10,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final, Protocol
 
-from detector.events.explain.explanation import ExplainedPattern, explain_pattern
-from detector.events.explain.memory import HeardLabels, Outcome
+from detector.events.explain.explanation import explain_pattern
+from detector.events.explain.label_occurrences import LabelOccurrences
+from detector.events.explain.segment_log import SegmentRecord
 from detector.events.patterns.composite import CompositeLabel
 from detector.events.patterns.group import Group
 from detector.events.patterns.loud_unlabelled import LoudnessLimits, LoudUnlabelled
@@ -27,6 +28,7 @@ from detector.events.patterns.streams import (
 )
 from detector.events.scores.steps import Step
 from detector.events.segments.segmenter import Segmenter
+from detector.explanations import Finding, PatternFacts
 from detector.records import SAMPLE_RATE, Cut, Event, Scores, SegmentKey
 from detector.settings.patterns import GroupSettings, PatternSettings, RepetitionSettings
 
@@ -69,7 +71,7 @@ class _Pattern:
         self._open_events = {
             stream: tuple(events) for stream, events in open_events.items() if events
         }
-        self._labels = HeardLabels(_counted(settings), since)
+        self._occurrences = LabelOccurrences(_counted(settings), since)
         self._since = since
         self._cut: int | None = None
         """Where the sound stops, if not all streams have come so far."""
@@ -82,7 +84,7 @@ class _Pattern:
             if not item.cut:
                 yield from self._cut_before(known_until)
             for event in item.events:
-                self._labels.add(event)
+                self._occurrences.add(event)
             events = self._detector.push(item, known_until)
             if item.cut:
                 self._cut = item.known_until
@@ -104,15 +106,15 @@ class _Pattern:
         return StreamUpdate(known_until, tuple(self._detector.cut(known_until)))
 
     def explain(
-        self, first_sample: int, end_sample: int, outcomes: Sequence[Outcome]
-    ) -> ExplainedPattern:
+        self, first_sample: int, end_sample: int, records: Sequence[SegmentRecord]
+    ) -> Finding[PatternFacts]:
         loud = self._detector.loudest if isinstance(self._detector, LoudUnlabelled) else None
         return explain_pattern(
             self._slug,
             self.settings,
-            outcomes,
+            records,
             (first_sample, end_sample),
-            self._labels,
+            self._occurrences,
             None if loud is None else loud(first_sample, end_sample),
         )
 
@@ -219,11 +221,11 @@ class Patterns:
         return events
 
     def explain(
-        self, first_sample: int, end_sample: int, outcomes: Sequence[Outcome]
-    ) -> list[ExplainedPattern]:
+        self, first_sample: int, end_sample: int, records: Sequence[SegmentRecord]
+    ) -> list[Finding[PatternFacts]]:
         """Say of each pattern why it was an event in a stretch of sound, or not."""
         return [
-            pattern.explain(first_sample, end_sample, outcomes)
+            pattern.explain(first_sample, end_sample, records)
             for pattern in self._patterns.values()
         ]
 

@@ -1,11 +1,12 @@
 """How loud a stretch of a source was, from the power of each hop."""
 
 import math
+from array import array
 from bisect import bisect_left, bisect_right
 
 
 class Loudness:
-    """The power of each hop, kept as far back as is asked for.
+    """The energy of each hop, kept as far back as is asked for.
 
     What is asked for is summed from the hops that lie in it, so that nothing before or after it,
     however loud or broken, touches the sum.
@@ -13,9 +14,8 @@ class Loudness:
 
     def __init__(self, keep_samples: int) -> None:
         self._keep = keep_samples
-        self._begins: list[int] = []
-        self._ends: list[int] = []
-        self._powers: list[float] = []
+        self._begins, self._ends = array("q"), array("q")
+        self._energies = array("d")
 
     def keep(self, samples: int) -> None:
         """From now on keep so much."""
@@ -31,18 +31,29 @@ class Loudness:
             return
         self._begins.append(end_sample - samples)
         self._ends.append(end_sample)
-        self._powers.append(power if math.isfinite(power) else 0.0)
+        self._energies.append(samples * power if math.isfinite(power) else 0.0)
         old = bisect_right(self._ends, end_sample - self._keep)
         if old > len(self._ends) // 2:  # now and then, so that it costs little
-            del self._begins[:old], self._ends[:old], self._powers[:old]
+            del self._begins[:old], self._ends[:old], self._energies[:old]
 
     def energy(self, first_sample: int, end_sample: int) -> float:
         """Power times samples of a stretch; what is not known of it counts as silence."""
         if end_sample <= first_sample:
             return 0.0
-        hops = range(bisect_right(self._ends, first_sample), bisect_left(self._begins, end_sample))
+        first = bisect_right(self._ends, first_sample)
+        after = bisect_left(self._begins, end_sample)
+        if after - first <= 1:
+            return sum(self._part(hop, first_sample, end_sample) for hop in range(first, after))
         return math.fsum(
-            self._powers[hop]
-            * (min(end_sample, self._ends[hop]) - max(first_sample, self._begins[hop]))
-            for hop in hops
+            (
+                self._part(first, first_sample, end_sample),
+                *self._energies[first + 1 : after - 1],
+                self._part(after - 1, first_sample, end_sample),
+            )
         )
+
+    def _part(self, hop: int, first_sample: int, end_sample: int) -> float:
+        """The energy of as much of a hop as lies in the stretch."""
+        begin, end = self._begins[hop], self._ends[hop]
+        shared = min(end_sample, end) - max(first_sample, begin)
+        return self._energies[hop] * (shared / (end - begin))

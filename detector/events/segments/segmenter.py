@@ -12,6 +12,9 @@ from detector.events.segments.label_rules import LabelRule
 from detector.events.segments.loudness import Loudness
 from detector.records import SAMPLE_RATE, Event, EventType, FloatArray, Scores
 
+_SUMMED_SAMPLES: Final = 30 * SAMPLE_RATE
+"""How much of a long segment is summed at once, so that its loudness can be forgotten."""
+
 
 @dataclass(slots=True)
 class _Segment:
@@ -22,9 +25,9 @@ class _Segment:
     """Where the sound ends if it is not heard again. In the step of its onset at the earliest:
     in a long window the two edges of a short sound may seem to cross."""
     energy_until: int
-    """How far its energy is summed: no further than it lasts in any case."""
+    """How far its energy is summed: at most to its offset."""
     energy: float = 0.0
-    """Power times samples from its onset."""
+    """Power times samples from its onset up to there."""
     active_until: int = 0
     """End of the last step in which it was heard."""
     active: bool = True
@@ -40,8 +43,9 @@ class _Segment:
         self.active = True
         self.active_until = step.end_sample
         self.offset_sample = max(self.offset_sample, step.offset_sample)
-        self.energy += loudness.energy(self.energy_until, self.offset_sample)
-        self.energy_until = self.offset_sample
+        if self.offset_sample - self.energy_until >= _SUMMED_SAMPLES:
+            self.energy += loudness.energy(self.energy_until, self.offset_sample)
+            self.energy_until = self.offset_sample
         self.peak = max(self.peak, score)
         self.total += score
         self.steps += 1
@@ -58,8 +62,9 @@ class Segmenter:
     update now and then; its end has the offset.
     """
 
-    _KEEP_LOUDNESS: Final = 120 * SAMPLE_RATE
-    """How far back a segment's offset can lie, beside the merge gap: the longest window."""
+    _KEEP_LOUDNESS: Final = 120 * SAMPLE_RATE + _SUMMED_SAMPLES
+    """How far back the loudness is needed, beside the merge gap: a segment's offset may lie as far
+    back as the longest window, and what is not summed yet before it."""
     _LONGEST_RISE: Final = SAMPLE_RATE
     """A score that takes longer on its way up says nothing of when the sound began."""
 
@@ -170,14 +175,14 @@ class Segmenter:
             rising = self._rising
             self._rising = {place: rising.get(place, step.onset_sample) for place in above}
         self._known_until = max(self._known_until, self._no_onset_before(step))
-        hot = {place for place in above if scores[place] >= self._onset[place]}
+        reached = {place for place in above if scores[place] >= self._onset[place]}
         events = []
-        for place in sorted(hot.union(self._open)):
-            events += self._advance(place, step, float(scores[place]), hot=place in hot)
+        for place in sorted(reached.union(self._open)):
+            events += self._advance(place, step, float(scores[place]), at_onset=place in reached)
         return events
 
-    def _advance(self, place: int, step: Step, score: float, *, hot: bool) -> list[Event]:
-        """Bring the label at `place` one step on."""
+    def _advance(self, place: int, step: Step, score: float, *, at_onset: bool) -> list[Event]:
+        """Bring the label at `place` one step on; `at_onset`: it reaches its onset threshold."""
         rule = self._rules[place]
         segment = self._open.get(place)
         if segment is None:
@@ -186,7 +191,7 @@ class Segmenter:
             onset = self._rise_began(place, step.onset_sample)
             segment = _Segment(onset, offset_sample=step.end_sample, energy_until=onset)
             self._open[place] = segment
-        if (hot and step.new) or (segment.active and score >= self._offset[place]):
+        if (at_onset and step.new) or (segment.active and score >= self._offset[place]):
             segment.extend(step, score, self._loudness)
             return self._report(place, segment, step)
         segment.active = False

@@ -5,7 +5,8 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.events.segments.gate import Gate, Held
+from detector.events.segments.suppression import SuppressionGate
+from detector.explanations import Suppression
 from detector.records import Event
 
 
@@ -27,18 +28,18 @@ START, UPDATE, END = event("start"), event("update"), event("end", offset=500)
 
 
 def test_what_is_allowed_passes_unchanged() -> None:
-    gate = Gate()
+    gate = SuppressionGate()
     assert [gate.admit(e, None, 0) for e in (START, UPDATE, END)] == [START, UPDATE, END]
 
 
 def test_a_segment_that_was_held_back_stays_unheard_of_to_its_end() -> None:
-    gate = Gate()
+    gate = SuppressionGate()
     assert [gate.admit(e, "quiet_hours", 0) for e in (START, UPDATE)] == [None, None]
     assert gate.admit(END, None, 0) is None
 
 
 def test_closing_ends_what_was_told_to_begin_and_nothing_else() -> None:
-    gate = Gate()
+    gate = SuppressionGate()
     gate.admit(START, None, 0)
     gate.admit(event("start", 10, label="cat"), "quiet_hours", 0)
     assert gate.close(300) == [replace(START, type="end", offset_sample=300, truncated=True)]
@@ -48,7 +49,7 @@ def test_closing_ends_what_was_told_to_begin_and_nothing_else() -> None:
 
 
 def test_a_sound_that_outlasts_the_mute_starts_again_as_a_segment_of_its_own() -> None:
-    gate = Gate()
+    gate = SuppressionGate()
     gate.admit(START, None, 0)
     gate.close(300)
     resumed = gate.admit(UPDATE, None, 900)
@@ -58,7 +59,7 @@ def test_a_sound_that_outlasts_the_mute_starts_again_as_a_segment_of_its_own() -
 
 
 def test_a_sound_that_began_in_the_mute_is_told_with_its_own_onset() -> None:
-    gate = Gate()
+    gate = SuppressionGate()
     gate.admit(START, "muted", 0)
     assert gate.admit(UPDATE, None, 900) == replace(UPDATE, type="start")
 
@@ -73,12 +74,12 @@ def test_a_sound_that_began_in_the_mute_is_told_with_its_own_onset() -> None:
     )
 )
 def test_every_start_has_one_end_whatever_is_held_back(
-    actions: list[tuple[str, str, Held | None]],
+    actions: list[tuple[str, str, Suppression | None]],
 ) -> None:
     """Told events of a label are start, updates, end, and so on; never one within another."""
-    gate, told = Gate(), []
+    gate, told = SuppressionGate(), []
     going_on: dict[str, int] = {}
-    for now, (kind, label, held) in enumerate(actions):
+    for now, (kind, label, suppressed_by) in enumerate(actions):
         if kind == "close":
             told += gate.close(now)
             continue
@@ -87,7 +88,9 @@ def test_every_start_has_one_end_whatever_is_held_back(
         onset = going_on.setdefault(label, now)
         if kind == "end":
             del going_on[label]
-        one = gate.admit(event(kind, onset, now if kind == "end" else None, label), held, now)
+        one = gate.admit(
+            event(kind, onset, now if kind == "end" else None, label), suppressed_by, now
+        )
         told += [one] if one else []
     for label in ("dog", "cat"):
         open_since: int | None = None
