@@ -122,7 +122,9 @@ def test_only_composers_import_composers(module: str) -> None:
 
 
 def test_the_pure_core_is_composed_without_the_service() -> None:
-    assert own("detector.pipeline") <= {*LEAF, "features", "inference", "events"}
+    pure = {*LEAF, "features", "events", "lane", "configured_model"}
+    assert own("detector.pipeline") <= pure
+    assert own("detector.lane") <= pure
 
 
 @pytest.mark.parametrize("module", MODULES)
