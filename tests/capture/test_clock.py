@@ -128,6 +128,8 @@ def test_a_recording_is_timed_to_the_microsecond(sample: int) -> None:
     clock: Clock = FixedClock(START)
     exact_us = sample * 1_000_000 / SAMPLE_RATE if sample < 2**40 else sample * 125 / 2
     assert clock.utc(sample) == START + timedelta(microseconds=int(exact_us))
+    assert clock.started
+    assert clock.sample_at_utc(clock.utc(sample)) == pytest.approx(sample, abs=1)
 
 
 def test_a_recording_may_begin_in_any_time_zone() -> None:
