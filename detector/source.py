@@ -19,7 +19,7 @@ import numpy as np
 import structlog
 
 from detector.capture.capture import open_capture
-from detector.capture.ring import RingBuffer
+from detector.capture.ring import Reader, RingBuffer
 from detector.configured_model import Listener
 from detector.errors import DetectorError, ModelFailedError
 from detector.events.explain.segment_log import SegmentLog
@@ -32,6 +32,7 @@ from detector.lane import Lane
 from detector.notice import Notice
 from detector.operate.health import SignalHealth, SignalMonitor
 from detector.operate.schedule import Schedule
+from detector.overload import OverloadRule
 from detector.pipeline import Pipeline
 from detector.publish.commands.replies import Explanation
 from detector.publish.messages import Narrator, SourceStatus
@@ -42,8 +43,6 @@ from detector.settings.sources import SourceSettings
 
 log = structlog.get_logger()
 
-LATE_S: Final = 2.0
-"""How old, beside its hop, what a model is told next may be before windows are left out."""
 HUNG_HOPS: Final = 5
 HUNG_S: Final = 5.0
 """A model that has not answered for so many hops, and so long, is said to have stalled."""
@@ -139,10 +138,11 @@ class Source:
     async def _listen(self) -> None:
         """Listen until the recording ends or something fails; then end what is open."""
         self._finished = False
+        reader = self._ring.reader()
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._run_capture(), name=f"{self.name} capture")
-                group.create_task(self._follow(), name=f"{self.name} features")
+                group.create_task(self._follow(reader), name=f"{self.name} features")
                 for lane in self._pipeline.lanes:
                     group.create_task(self._work_off(lane), name=f"{self.name} {lane.name}")
         finally:
@@ -221,9 +221,8 @@ class Source:
         await self._capture.run(self._ring, self._set_captured)
         self._ring.close()
 
-    async def _follow(self) -> None:
+    async def _follow(self, reader: Reader) -> None:
         """Make features of what the ring holds, as it comes and as fast as the models take it."""
-        reader = self._ring.reader()
         while True:
             await reader.wait()
             while not self._pipeline.has_room:
@@ -259,7 +258,7 @@ class Source:
     async def _work_off(self, lane: Lane) -> None:
         """Have the windows of one model scored in order, tell what follows."""
         structlog.contextvars.bind_contextvars(model=lane.name)
-        backlog = 0
+        overload = OverloadRule(lane.request.window.hop_samples)
         while True:
             work = lane.next()
             if work is None:
@@ -271,7 +270,9 @@ class Source:
             if isinstance(answer, Scores):
                 self._show(lane, answer)
             self._tell(self._pipeline.resolve(lane, answer))
-            backlog = self._catch_up(lane, backlog)
+            unread = self._ring.samples_heard - self._samples_heard
+            for _ in range(overload.windows_to_skip(unread + lane.backlog, time.monotonic())):
+                lane.skip()
             self._progress.give()
 
     async def _score(self, lane: Lane, window: Window) -> Scores | Unscored:
@@ -294,24 +295,6 @@ class Source:
         self._tell(self._pipeline.interrupt(lane))
         self._refresh_status()
         self._progress.give()
-
-    def _catch_up(self, lane: Lane, before: int) -> int:
-        """Leave out windows of a model that is late and becomes later.
-
-        Args:
-            lane: its lane.
-            before: how many samples waited for it when it had last done something.
-
-        Returns:
-            How many wait now.
-        """
-        unread = self._ring.samples_heard - self._samples_heard
-        backlog = unread + lane.backlog
-        hop = lane.request.window.hop_samples
-        if backlog > hop + LATE_S * SAMPLE_RATE and backlog >= before:
-            for _ in range((backlog - before) // hop + 1):
-                lane.skip()
-        return backlog
 
     def _tell_gap(self, gap: Gap) -> None:
         self._gaps += 1

@@ -30,6 +30,7 @@ LEAF = (
 COMPOSERS = (
     "configured_model",
     "lane",
+    "overload",
     "pipeline",
     "compatibility",
     "loading",
@@ -47,6 +48,7 @@ PURE = (
     "features",
     "events",
     "lane",
+    "overload",
     "pipeline",
     "configured_model",
     "records",
