@@ -38,6 +38,8 @@ class Lane:
         self.memory = ScoreMemory(len(model.spec.labels)) if remembers else None
         self.skipped = 0
         """Windows that were left out, since the model was late."""
+        self._to_skip = 0
+        """Windows that are to be left out when they come."""
         self.failed = 0
         """Windows of which the model could say nothing."""
         self._watch = watch
@@ -95,11 +97,24 @@ class Lane:
             if not cursor.stretch.ended:
                 break
             self._cursors.popleft()
+            self._to_skip = 0
             return Cut(cursor.stretch.end_sample)
         return None
 
-    def skip(self) -> bool:
-        """Leave out the next window, so that the hop grows; say whether there was one."""
+    def skip(self, count: int) -> None:
+        """Leave out the next `count` windows, those that are not complete yet included.
+
+        So the hop grows. What a new stretch brings is not left out.
+        """
+        self._to_skip += count
+        self.catch_up()
+
+    def catch_up(self) -> None:
+        """Leave out what is to be left out and is complete by now."""
+        while self._to_skip and self._skip_one():
+            self._to_skip -= 1
+
+    def _skip_one(self) -> bool:
         while self._cursors:
             cursor = self._cursors[0]
             begin = cursor.shown_until
@@ -108,7 +123,7 @@ class Lane:
                 self._lose(begin, cursor.stretch.end_sample, "overrun")
                 return True
             if not cursor.stretch.ended:
-                return False
+                break
             self._cursors.popleft()
             if self._ended_at is None:  # what lies between two ends was not scored: one will do
                 self._ended_at = cursor.stretch.end_sample

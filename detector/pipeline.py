@@ -81,6 +81,8 @@ class Pipeline:
             for lane in self.lanes:
                 lane.begin(self._stretch)
         self._stretch.push(item.samples)
+        for lane in self.lanes:
+            lane.catch_up()
 
     def finish(self) -> None:
         """The sound has ended, or pauses; the last work follows."""

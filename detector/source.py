@@ -9,10 +9,10 @@ is said, and tried again: other sources do not notice.
 """
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from time import monotonic, time_ns
 from typing import Final
 
 import numpy as np
@@ -80,7 +80,7 @@ class Source:
         self._schedule, self._muted = schedule, False
         self._last_gaps: deque[Gap] = deque(maxlen=GAPS_KEPT)
         # Two runs may have begun at what their clocks told was the same time.
-        self._narrator = Narrator(node, self.name, str(time.time_ns()), last_sequence)
+        self._narrator = Narrator(node, self.name, str(time_ns()), last_sequence)
         self._signal = SignalMonitor()
         self._sound, self._progress = Notice(), Notice()
         """There is more work for the lanes; a lane has done some."""
@@ -118,7 +118,7 @@ class Source:
         structlog.contextvars.bind_contextvars(source=self.name)
         pause_s = FIRST_PAUSE_S
         while True:
-            began = time.monotonic()
+            began = monotonic()
             try:
                 await self._listen()
             except ExceptionGroup as group:
@@ -131,7 +131,7 @@ class Source:
                 )
             else:
                 return
-            pause_s = FIRST_PAUSE_S if time.monotonic() - began > LONGEST_PAUSE_S else pause_s
+            pause_s = FIRST_PAUSE_S if monotonic() - began > LONGEST_PAUSE_S else pause_s
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
@@ -251,7 +251,7 @@ class Source:
             lane for lane in self._pipeline.lanes if lane.name in self._hung and not lane.has_room
         ]
         for lane in hung:
-            lane.skip()
+            lane.skip(1)
         if not hung:
             await self._progress.wait()
 
@@ -271,8 +271,7 @@ class Source:
                 self._show(lane, answer)
             self._tell(self._pipeline.resolve(lane, answer))
             unread = self._ring.samples_heard - self._samples_heard
-            for _ in range(overload.windows_to_skip(unread + lane.backlog, time.monotonic())):
-                lane.skip()
+            lane.skip(overload.windows_to_skip(unread + lane.backlog, monotonic()))
             self._progress.give()
 
     async def _score(self, lane: Lane, window: Window) -> Scores | Unscored:

@@ -36,9 +36,6 @@ SPEED = 10
 """How many times as fast as sound it goes here."""
 
 
-MONOTONIC = time.monotonic
-
-
 class Written(Publisher):
     """Keeps what it is told."""
 
@@ -165,7 +162,7 @@ async def hearing(monkeypatch: pytest.MonkeyPatch, *models: Model) -> AsyncItera
     began = time.monotonic()
     monkeypatch.setattr("detector.source.open_capture", opened)
     monkeypatch.setattr(
-        "detector.source.time.monotonic", lambda: began + SPEED * (MONOTONIC() - began)
+        "detector.source.monotonic", lambda: began + SPEED * (time.monotonic() - began)
     )
     heard = Heard(capture, models, Written())
     try:
