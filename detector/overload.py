@@ -25,6 +25,10 @@ class OverloadRule:
         self._last_backlog = self._reference = 0
         self._last_s = self._since_s = math.inf
 
+    def idle(self) -> None:
+        """The model has nothing to do: whatever comes next, it is not late by its own fault."""
+        self._last_s = math.inf
+
     def windows_to_skip(self, backlog_samples: int, now_s: float) -> int:
         """Say how many windows are to be left out now that the model has answered again.
 

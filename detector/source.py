@@ -264,6 +264,7 @@ class Source:
             if work is None:
                 if self._finished:
                     return
+                overload.idle()
                 await self._sound.wait()
                 continue
             answer = work if isinstance(work, Cut) else await self._score(lane, work)
