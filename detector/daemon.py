@@ -9,10 +9,8 @@ deadline, then the broker is told and the connection closed.
 """
 
 import asyncio
-import contextlib
-import signal
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +21,7 @@ from detector.control import Operator
 from detector.inference.worker import Worker
 from detector.loading import Model
 from detector.operate.schedule import Schedule
+from detector.operate.stop_signals import stop_signals
 from detector.operate.systemd import notify
 from detector.pipeline import Listener
 from detector.publish.commands.commands import Control
@@ -99,7 +98,7 @@ async def _serve(
         source.declare()
     if mqtt:
         _offer_control(mqtt, config, sources, listeners, path)
-    async with _stop_signals() as stop, asyncio.TaskGroup() as group:
+    async with stop_signals() as stop, asyncio.TaskGroup() as group:
         sending = group.create_task(mqtt.run(), name="mqtt") if mqtt else None
         stats = group.create_task(_publish_stats(mqtt, sources), name="stats") if mqtt else None
         hearing = [group.create_task(s.run(), name=f"source {s.name}") for s in sources]
@@ -157,17 +156,3 @@ async def _publish_stats(mqtt: MqttPublisher, sources: Sequence[Source]) -> None
             }
         )
         await asyncio.sleep(STATS_INTERVAL_S)
-
-
-@contextlib.asynccontextmanager
-async def _stop_signals() -> AsyncIterator[asyncio.Event]:
-    """An event that SIGINT and SIGTERM set; their handlers are put back afterwards."""
-    stop, loop = asyncio.Event(), asyncio.get_running_loop()
-    signals = (signal.SIGINT, signal.SIGTERM)
-    for number in signals:
-        loop.add_signal_handler(number, stop.set)
-    try:
-        yield stop
-    finally:
-        for number in signals:
-            loop.remove_signal_handler(number)

@@ -36,7 +36,7 @@ from detector.spec import (
     Outputs,
     WindowSpec,
 )
-from detector.validation_errors import explain
+from detector.validation_errors import describe_errors
 from export.bundle import describe as describe_graph
 from export.bundle import write_bundle
 from export.checkpoints.checkpoint import Checkpoint, Decoding, Task, first_line
@@ -248,7 +248,7 @@ def describe(
             labels=answer.labels,
         )
     except ValidationError as error:
-        raise ConfigError("\n".join(explain(error, BundleSpec))) from None
+        raise ConfigError("\n".join(describe_errors(error, BundleSpec))) from None
 
 
 def export_checkpoint(checkpoint: Checkpoint, out: Path, options: Options) -> BundleSpec:
