@@ -17,7 +17,7 @@ from typing import Any, Final
 import structlog
 
 from detector import __version__
-from detector.control import Operator
+from detector.control import CommandHandler
 from detector.inference.worker import Worker
 from detector.loading import Model
 from detector.operate.schedule import Schedule
@@ -131,9 +131,9 @@ def _offer_control(
     if settings.enabled:
         discovery.start({source.name: source.labels for source in sources})
     if config.mqtt.commands:
-        operator = Operator(config, path, sources, listeners, mqtt, discovery)
-        operator.start()
-        Control(config.mqtt.prefix, config.node, mqtt, operator).start()
+        handler = CommandHandler(config, path, sources, listeners, mqtt, discovery)
+        handler.start()
+        Control(config.mqtt.prefix, config.node, mqtt, handler).start()
 
 
 async def _until(stop: asyncio.Event, hearing: Sequence[asyncio.Task[None]]) -> None:

@@ -281,13 +281,25 @@ def window_request(listener: Listener) -> WindowRequest:
 
 
 def check(listener: Listener) -> None:
-    """Refuse settings that do not fit the listener's model; that of two models, `Pipeline` sees.
+    """Refuse settings that do not fit the listener's model; for several, see `check_source`.
 
     Raises:
         ConfigError: naming the setting.
     """
     window_request(listener)
     _segmenter(listener, _steps(listener))
+
+
+def check_source(
+    listeners: Sequence[Listener], patterns: Mapping[str, PatternSettings] | None = None
+) -> None:
+    """Refuse models and patterns that do not fit together at a source; needs no features for it.
+
+    Raises:
+        ConfigError: as `Pipeline`, of models each of which fits its settings (see `check`).
+    """
+    _confirmations(listeners)
+    Plan(patterns or {}, [ear(listener) for listener in listeners])
 
 
 def _confirmations(listeners: Sequence[Listener]) -> dict[int, tuple[int, Confirmation]]:
