@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from detector.errors import ConfigError
-from detector.evaluation.scoring import TrueEvent
+from detector.evaluation.detections import TrueEvent
 
 COLUMNS: Final = ("filename", "onset", "offset", "event_label")
 SUFFIXES: Final = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff")
