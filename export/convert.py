@@ -26,7 +26,6 @@ from detector.spec import (
     BundleSpec,
     ClipOutput,
     Ctc,
-    Fbank,
     FramesOutput,
     Frontend,
     Input,
@@ -35,6 +34,7 @@ from detector.spec import (
     Origin,
     Outputs,
     WindowSpec,
+    hop_in_samples,
 )
 from detector.validation_errors import describe_errors
 from export.bundle import describe as describe_graph
@@ -155,19 +155,13 @@ def _window(checkpoint: Checkpoint, timing: Timing, window_s: float | None) -> i
 
 
 def _hop(checkpoint: Checkpoint, timing: Timing, window: int, hop_s: float | None) -> int:
-    fbank = isinstance(checkpoint.features.frontend, Fbank)
-    step = checkpoint.features.step if fbank else 1
+    step = checkpoint.features.frontend.step_samples
     if checkpoint.task in ("frames", "ctc"):
         step = math.lcm(step, timing.hop_samples)  # so the frames of all windows coincide
     if hop_s is None:
         return min(max(round(HOP_S[checkpoint.task] * SAMPLE_RATE) // step * step, step), window)
-    hop = round(hop_s * SAMPLE_RATE)
-    if hop % step or not 0 < hop <= window:
-        raise ConfigError(
-            f"--hop {hop_s}: {checkpoint.origin.architecture} takes a multiple of "
-            f"{step / SAMPLE_RATE:g} s, at most its window of {window / SAMPLE_RATE:g} s"
-        )
-    return hop
+    subject = f"--hop {hop_s:g}: {checkpoint.origin.architecture}"
+    return hop_in_samples(hop_s, step, window, subject)
 
 
 class Wrapped(nn.Module):

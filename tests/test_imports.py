@@ -12,7 +12,7 @@ PACKAGE = structure.ROOT / "detector"
 MODULES = structure.read_modules("detector")
 
 STAGES = ("capture", "features", "inference", "events", "publish")
-LEAF = ("records", "errors", "slugs", "validation_errors", "spec", "settings")
+LEAF = ("records", "errors", "slugs", "validation_errors", "csv_table", "spec", "settings")
 """In the order in which they may import one another."""
 COMPOSERS = (
     "pipeline",
