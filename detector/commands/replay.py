@@ -54,9 +54,11 @@ def replay_files(
                 gate = Gate()
                 for event in _events(models, config.patterns, paced):
                     allowed = schedule.allows(source, event.label, clock.utc(event.onset_sample))
-                    told = gate.admit(event, None if allowed else "quiet_hours", event.onset_sample)
-                    if told:
-                        publisher.event(narrator.event(told, clock.utc))
+                    admitted = gate.admit(
+                        event, None if allowed else "quiet_hours", event.onset_sample
+                    )
+                    if admitted:
+                        publisher.event(narrator.event(admitted, clock.utc))
         except DetectorError as error:
             # The other recordings are not to blame.
             sys.stderr.write(f"detector: {error}\n")
