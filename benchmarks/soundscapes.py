@@ -32,16 +32,8 @@ from report import report
 from yamnet import FRIGATE_THRESHOLD, LABELS, WINDOW, Yamnet, label_scores
 
 from detector.configured_model import Listener
-from detector.evaluation.scoring import (
-    COLLAR_S,
-    OFFSET_COLLAR_RATE,
-    Detection,
-    Result,
-    TimedScores,
-    joined,
-    pairs,
-    score,
-)
+from detector.evaluation.detections import COLLAR_S, Detection, matched_pairs, merge_overlapping
+from detector.evaluation.scoring import OFFSET_COLLAR_RATE, Result, TimedScores, score
 from detector.events.scores.fusion import RULE, RULES, Decider, Rule, decide
 from detector.events.scores.steps import ClipSteps, FrameSteps, Steps
 from detector.events.segments.label_rules import LabelRule, label_rules
@@ -158,11 +150,11 @@ def onset_error(system: System, heard: Sequence[Heard]) -> float | None:
     """Median over the true positives of event-based scoring, in seconds."""
     errors = []
     for soundscape, answers in heard:
-        truth = joined(soundscape.truth, LABELS)
-        found = joined(system.events(answers), set(LABELS) - set(soundscape.unknown))
+        truth = merge_overlapping(soundscape.truth, LABELS)
+        found = merge_overlapping(system.events(answers), set(LABELS) - set(soundscape.unknown))
         for label in {event.label for event in truth}:
             of_label = ([e for e in events if e.label == label] for events in (truth, found))
-            for true, event in pairs(*of_label):
+            for true, event in matched_pairs(*of_label):
                 onset, offset = (abs(a - b) for a, b in zip(event[:2], true[:2], strict=True))
                 collar = max(COLLAR_S, OFFSET_COLLAR_RATE * (true.offset_s - true.onset_s))
                 if onset <= COLLAR_S and offset <= collar:

@@ -12,12 +12,12 @@ Needs ai-edge-litert, which runs the .tflite file.
 """
 
 import argparse
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from detector.csv_table import read_csv
 from detector.records import FloatArray
 from export.train.data import HELD_OUT, SPEECH, Row, esc50, read
 from export.train.teacher import WINDOW, Yamnet
@@ -32,9 +32,8 @@ FRIGATE_THRESHOLD = 0.8
 def _classes() -> dict[str, list[int]]:
     classes: dict[str, list[int]] = {}
     file = Path(__file__).with_name("yamnet_labels.csv")
-    with file.open(newline="", encoding="utf-8") as lines:
-        for row in csv.DictReader(lines):
-            classes.setdefault(row["label"], []).append(int(row["class"]))
+    for row in read_csv(file, ("label", "class")):
+        classes.setdefault(row["label"], []).append(int(row["class"]))
     return classes
 
 

@@ -7,7 +7,7 @@ from detector.errors import ConfigError
 from detector.events.patterns.plan import check_patterns
 from detector.events.segments.label_rules import hint
 from detector.lane import check
-from detector.pipeline import Pipeline, pattern_input
+from detector.pipeline import check_source, pattern_input
 from detector.settings.config import Config
 
 
@@ -38,11 +38,11 @@ def _check_settings(config: Config, listeners: Mapping[str, Listener]) -> None:
             check(listener)
         except ConfigError as error:
             raise ConfigError(f"models.{name}: {error}") from None
-    Pipeline(list(listeners.values()))
+    check_source(list(listeners.values()))
     check_patterns(config.patterns, [pattern_input(listener) for listener in listeners.values()])
-    for source in config.sources:
-        heard_by = [listeners[name] for name in source.models or listeners]
-        Pipeline(heard_by, patterns=config.patterns)
+    # Many sources have the same models.
+    for names in dict.fromkeys(source.models or tuple(listeners) for source in config.sources):
+        check_source([listeners[name] for name in names], config.patterns)
     _check_labels(config, listeners.values())
 
 

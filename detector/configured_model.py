@@ -2,13 +2,11 @@
 
 from dataclasses import dataclass
 
-from detector.errors import ConfigError
 from detector.events.scores.fusion import Decider, decider_of
 from detector.events.segments.label_rules import label_rules
 from detector.features.windows import WindowRequest
-from detector.records import SAMPLE_RATE
 from detector.settings.models import ModelSettings
-from detector.spec import BundleSpec, WindowSpec
+from detector.spec import BundleSpec, WindowSpec, hop_in_samples
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +28,8 @@ class Listener:
         window = self.spec.window
         if self.settings.hop_s is None:
             return window
-        hop = round(self.settings.hop_s * SAMPLE_RATE)
-        step = self.spec.frontend.hop_multiple
-        if hop % step or not 0 < hop <= window.samples:
-            raise ConfigError(
-                f"hop_s = {self.settings.hop_s}: {self.spec.id} takes a "
-                f"multiple of {step / SAMPLE_RATE} s, at most {window.samples / SAMPLE_RATE} s"
-            )
+        hop_s, step = self.settings.hop_s, self.spec.frontend.hop_multiple
+        hop = hop_in_samples(hop_s, step, window.samples, f"hop_s = {hop_s}: {self.spec.id}")
         return window.model_copy(update={"hop_samples": hop})
 
     @property

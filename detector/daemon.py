@@ -9,10 +9,8 @@ deadline, then the broker is told and the connection closed.
 """
 
 import asyncio
-import contextlib
-import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,11 +18,12 @@ import structlog
 
 from detector import __version__
 from detector.configured_model import Listener
-from detector.control import Operator
+from detector.control import CommandHandler
 from detector.errors import ModelFailedError
 from detector.inference.worker import Worker
 from detector.loading import Model
 from detector.operate.schedule import Schedule
+from detector.operate.stop_signals import stop_signals
 from detector.operate.systemd import notify
 from detector.publish.commands.commands import Control
 from detector.publish.console import ConsolePublisher
@@ -104,7 +103,7 @@ async def _serve(
         source.declare()
     if mqtt:
         _offer_control(mqtt, config, sources, listeners, path)
-    async with _stop_signals() as stop, asyncio.TaskGroup() as group:
+    async with stop_signals() as stop, asyncio.TaskGroup() as group:
         sending = group.create_task(_without_end(mqtt.run), name="mqtt") if mqtt else None
         stats = group.create_task(_publish_stats(mqtt, sources), name="stats") if mqtt else None
         hearing = [
@@ -163,9 +162,9 @@ def _offer_control(
     if settings.enabled:
         discovery.start({source.name: source.labels for source in sources})
     if config.mqtt.commands:
-        operator = Operator(config, path, sources, listeners, mqtt, discovery)
-        operator.start()
-        Control(config.mqtt.prefix, config.node, mqtt, operator).start()
+        handler = CommandHandler(config, path, sources, listeners, mqtt, discovery)
+        handler.start()
+        Control(config.mqtt.prefix, config.node, mqtt, handler).start()
 
 
 async def _until(
@@ -198,17 +197,3 @@ async def _publish_stats(mqtt: MqttPublisher, sources: Sequence[Source]) -> None
             }
         )
         await asyncio.sleep(STATS_INTERVAL_S)
-
-
-@contextlib.asynccontextmanager
-async def _stop_signals() -> AsyncIterator[asyncio.Event]:
-    """An event that SIGINT and SIGTERM set; their handlers are put back afterwards."""
-    stop, loop = asyncio.Event(), asyncio.get_running_loop()
-    signals = (signal.SIGINT, signal.SIGTERM)
-    for number in signals:
-        loop.add_signal_handler(number, stop.set)
-    try:
-        yield stop
-    finally:
-        for number in signals:
-            loop.remove_signal_handler(number)

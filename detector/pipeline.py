@@ -247,6 +247,18 @@ def work_of(
             yield from pipeline.work()
 
 
+def check_source(
+    models: Sequence[Listener], patterns: Mapping[str, PatternSettings] | None = None
+) -> None:
+    """Refuse models and patterns that do not fit together at a source.
+
+    Raises:
+        ConfigError: as `Pipeline`, of models each of which fits its settings (see `lane.check`).
+    """
+    _confirmations(models)
+    _plan(models, patterns or {})
+
+
 def _plan(models: Sequence[Listener], patterns: Mapping[str, PatternSettings]) -> PatternPlan:
     return PatternPlan(patterns, [pattern_input(model) for model in models])
 

@@ -16,6 +16,7 @@ from pydantic import (
     model_validator,
 )
 
+from detector.errors import ConfigError
 from detector.records import SAMPLE_RATE
 
 FORMAT: Literal[1] = 1
@@ -151,6 +152,27 @@ class WindowSpec(Spec):
         if self.hop_samples > self.samples:
             raise ValueError(f"hop_samples {self.hop_samples} > samples {self.samples}")
         return self
+
+
+def hop_in_samples(hop_s: float, step_samples: int, window_samples: int, subject: str) -> int:
+    """A hop that is asked for.
+
+    Args:
+        hop_s: seconds.
+        step_samples: what it must be a multiple of.
+        window_samples: what it may be at most.
+        subject: who asks and whose hop it is, for the error: `--hop 0.3: AST`.
+
+    Raises:
+        ConfigError: saying which hops there can be.
+    """
+    hop = round(hop_s * SAMPLE_RATE)
+    if hop % step_samples or not 0 < hop <= window_samples:
+        raise ConfigError(
+            f"{subject} takes a multiple of {step_samples / SAMPLE_RATE:g} s, at most its window "
+            f"of {window_samples / SAMPLE_RATE:g} s"
+        )
+    return hop
 
 
 class Input(Spec):

@@ -34,8 +34,9 @@ from detector.spec import (
     Origin,
     Outputs,
     WindowSpec,
+    hop_in_samples,
 )
-from detector.validation_errors import explain
+from detector.validation_errors import describe_errors
 from export.bundle import describe as describe_graph
 from export.bundle import write_bundle
 from export.checkpoints.checkpoint import Checkpoint, Decoding, Task, first_line
@@ -159,13 +160,8 @@ def _hop(checkpoint: Checkpoint, timing: Timing, window: int, hop_s: float | Non
         step = math.lcm(step, timing.hop_samples)  # so the frames of all windows coincide
     if hop_s is None:
         return min(max(round(HOP_S[checkpoint.task] * SAMPLE_RATE) // step * step, step), window)
-    hop = round(hop_s * SAMPLE_RATE)
-    if hop % step or not 0 < hop <= window:
-        raise ConfigError(
-            f"--hop {hop_s}: {checkpoint.origin.architecture} takes a multiple of "
-            f"{step / SAMPLE_RATE:g} s, at most its window of {window / SAMPLE_RATE:g} s"
-        )
-    return hop
+    subject = f"--hop {hop_s:g}: {checkpoint.origin.architecture}"
+    return hop_in_samples(hop_s, step, window, subject)
 
 
 class Wrapped(nn.Module):
@@ -246,7 +242,7 @@ def describe(
             labels=answer.labels,
         )
     except ValidationError as error:
-        raise ConfigError("\n".join(explain(error, BundleSpec))) from None
+        raise ConfigError("\n".join(describe_errors(error, BundleSpec))) from None
 
 
 def export_checkpoint(checkpoint: Checkpoint, out: Path, options: Options) -> BundleSpec:

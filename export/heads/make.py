@@ -21,7 +21,7 @@ from detector.inference.bundle import Bundle
 from detector.inference.session import Session
 from detector.records import FloatArray, Window
 from detector.spec import Activation, BundleSpec, ClipOutput, FramesOutput, Onnx, Outputs
-from detector.validation_errors import explain
+from detector.validation_errors import describe_errors
 from export.bundle import describe, write_bundle
 from export.checkpoints.labels import class_labels
 from export.convert import Encoder, check_out, name_of
@@ -317,7 +317,7 @@ class _Run:
                 ),
             )
         except ValidationError as error:
-            raise ConfigError("\n".join(explain(error, BundleSpec))) from None
+            raise ConfigError("\n".join(describe_errors(error, BundleSpec))) from None
 
     def _measure(
         self, bundle: Bundle, composed: Composed, parts: Split, fit: Fit

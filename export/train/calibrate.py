@@ -16,8 +16,9 @@ from typing import Final
 
 import numpy as np
 
-from detector.evaluation.hearing import Heard, hear
-from detector.evaluation.thresholds import Threshold, tune
+from detector.evaluation.recording_result import run_recording
+from detector.evaluation.thresholds import Threshold, TuningRecording, recorder, tune
+from detector.events.scores.steps import Step
 from detector.loading import Model, load_model
 from detector.settings.models import ModelSettings
 from detector.spec import Label
@@ -77,12 +78,12 @@ def _tuned(
     """What `tune` chooses on these soundscapes, which are kept in `folder`."""
     shutil.rmtree(folder, ignore_errors=True)
     write(folder, scenes)
-    heard: dict[str, Heard] = {}
+    recordings: dict[str, TuningRecording] = {}
     reference = {}
     for path, scene in zip(sorted(folder.glob("*.flac")), scenes, strict=True):
-        heard[path.name] = _silenced(hear([model], path), model, scene.unknown)
+        recordings[path.name] = _recorded(model, path, scene.unknown)
         reference[path.name] = scene.truth
-    return tune(model.listener, 0, heard, reference, false_alarms_per_hour)
+    return tune(model.listener, recordings, reference, false_alarms_per_hour)
 
 
 def _quieter(scene: Soundscape, seed: int) -> Soundscape:
@@ -90,15 +91,18 @@ def _quieter(scene: Soundscape, seed: int) -> Soundscape:
     return replace(scene, samples=scene.samples * np.float32(gain))
 
 
-def _silenced(heard: Heard, model: Model, unknown: Sequence[str]) -> Heard:
-    """Without the labels that the background may hold: whoever hears them there is not wrong."""
+def _recorded(model: Model, path: Path, unknown: Sequence[str]) -> TuningRecording:
+    """Without the labels that the background may hold: to detect them there is not wrong."""
     places = [i for i, label in enumerate(model.listener.spec.labels) if label.slug in unknown]
-    steps = []
-    for step in heard.steps[0]:
+    steps = recorder(model.listener)
+
+    def add(step: Step) -> None:
         scores = step.scores.copy()
         scores[places] = 0
-        steps.append(replace(step, scores=scores))
-    return replace(heard, steps=(tuple(steps),))
+        steps.add(replace(step, scores=scores))
+
+    result = run_recording([model], path, on_step={model.listener.name: add})
+    return TuningRecording(result.duration_samples, steps)
 
 
 def starting(label: Label, threshold: float = 0.5) -> Label:

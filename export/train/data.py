@@ -1,6 +1,5 @@
 """The recordings: which of them may train, and their mel energies, computed once."""
 
-import csv
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ import numpy as np
 import soundfile
 import soxr
 
+from detector.csv_table import read_csv
 from detector.errors import AudioFileError
 from detector.features.fbank import LogMel
 from detector.records import SAMPLE_RATE, FloatArray
@@ -19,6 +19,8 @@ FBANK = Fbank()
 HELD_OUT = 5
 """The fold of ESC-50 that trains nothing, selects nothing and tunes nothing."""
 FREE = "CC0/CC-BY"
+CLIP_COLUMNS = ("filename", "category", "src_freesound", "licence_group", "fold")
+"""Of ESC-50's table."""
 SPEECH = "speech"
 SMOKE, MONOXIDE, BEEP = "smoke_alarm", "co_alarm", "beep"
 SPEEDS = (0.84, 0.92, 1.0, 1.09, 1.19)
@@ -64,13 +66,14 @@ def esc50(data: Path) -> list[Row]:
             row["licence_group"],
             int(row["fold"]),
         )
-        for row in _table(data / "esc50" / "esc50.csv")
+        for row in read_csv(data / "esc50" / "esc50.csv", CLIP_COLUMNS)
     ]
 
 
 def speech(data: Path) -> list[Row]:
     """All utterances, in the order of their names."""
-    rows = sorted(_table(data / "speech" / "speech.csv"), key=lambda row: row["filename"])
+    table = read_csv(data / "speech" / "speech.csv", ("filename", "source", "licence"))
+    rows = sorted(table, key=lambda row: row["filename"])
     return [
         Row(data / "speech" / "audio" / row["filename"], (SPEECH,), row["source"], row["licence"])
         for row in rows
@@ -79,7 +82,8 @@ def speech(data: Path) -> list[Row]:
 
 def backgrounds(data: Path) -> list[Row]:
     """All backgrounds, in the order of their names."""
-    rows = sorted(_table(data / "background" / "background.csv"), key=lambda row: row["filename"])
+    table = read_csv(data / "background" / "background.csv", ("filename", "licence"))
+    rows = sorted(table, key=lambda row: row["filename"])
     return [
         Row(
             data / "background" / "audio" / row["filename"],
@@ -94,7 +98,7 @@ def backgrounds(data: Path) -> list[Row]:
 
 def label_slugs(data: Path) -> tuple[str, ...]:
     """The categories of ESC-50 in the order of their targets, then speech, alarms and beeps."""
-    table = _table(data / "esc50" / "esc50.csv")
+    table = read_csv(data / "esc50" / "esc50.csv", ("target", "category"))
     categories = {int(row["target"]): row["category"] for row in table}
     return (*(categories[target] for target in sorted(categories)), SPEECH, SMOKE, MONOXIDE, BEEP)
 
@@ -168,8 +172,3 @@ def at_speed(samples: FloatArray, speed: float) -> FloatArray:
         return samples
     played: FloatArray = soxr.resample(samples, SAMPLE_RATE * speed, SAMPLE_RATE)
     return played
-
-
-def _table(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))

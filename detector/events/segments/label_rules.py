@@ -56,7 +56,7 @@ def label_rules(
         changes = own.model_dump(exclude_none=True) if own else {}
         if settings.only is not None:
             changes.setdefault("enabled", label.slug in settings.only)
-        changed = label.model_copy(update=changes)
+        changed = label.model_copy(update=changes) if changes else label
         listed = changed.enabled if wanted is None else label.slug in wanted
         if listed and label.slug != blank:
             rules.append(_rule(index, changed, spec.id))

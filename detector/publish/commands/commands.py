@@ -17,7 +17,7 @@ from detector.publish.commands.replies import AnswerMessage, Explanation
 from detector.publish.mqtt.connection import Received
 from detector.settings.base import Settings
 from detector.spec import Score, Slug
-from detector.validation_errors import explain
+from detector.validation_errors import describe_errors
 
 log = structlog.get_logger()
 
@@ -144,7 +144,7 @@ def parse(request: Received) -> Command:
     try:
         return kind.model_validate_json(payload or b"{}")
     except ValidationError as error:
-        raise CommandError("; ".join(explain(error, kind))) from None
+        raise CommandError("; ".join(describe_errors(error, kind))) from None
 
 
 def _name(request: Received) -> str:

@@ -13,8 +13,8 @@ import torch
 from detector.errors import BundleError, ConfigError
 from detector.features.windows import WindowRequest, windows_of
 from detector.inference.bundle import Bundle, built_in, load_bundle
-from detector.records import SAMPLE_RATE, AudioBlock, FloatArray
-from detector.spec import Frontend, Input, Origin, WindowSpec
+from detector.records import AudioBlock, FloatArray
+from detector.spec import Frontend, Input, Origin, WindowSpec, hop_in_samples
 from export.checkpoints.checkpoint import Checkpoint, first_line, load_checkpoint
 from export.convert import LARGEST_GRAPH, Encoder, lay_out
 from export.graphs.attention import attention_layers
@@ -270,13 +270,8 @@ def _hop(hearing: Hearing, choice: Choice) -> int:
     window = hearing.window
     if choice.hop_s is None:
         return max(step, window.hop_samples // step * step)
-    hop = round(choice.hop_s * SAMPLE_RATE)
-    if hop % step or not 0 < hop <= window.samples:
-        raise ConfigError(
-            f"--hop {choice.hop_s:g}: {hearing.origin.checkpoint} takes a multiple of "
-            f"{step / SAMPLE_RATE:g} s, at most its window of {window.samples / SAMPLE_RATE:g} s"
-        )
-    return hop
+    subject = f"--hop {choice.hop_s:g}: {hearing.origin.checkpoint}"
+    return hop_in_samples(choice.hop_s, step, window.samples, subject)
 
 
 def grid_of(hearing: Hearing, steps: int | None) -> FrameGrid | None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from detector.evaluation.chunks import LONGEST, pieces
+from detector.evaluation.chunks import LONGEST, chunks
 from detector.evaluation.optional import require
 from detector.evaluation.scoring import TimedScores, score
 from tests.evaluation.test_scoring import DCASE_1, data_frame
@@ -22,8 +22,8 @@ def smooth(seed: int = 0) -> np.ndarray:
     return np.round(1 / (1 + np.exp(-logits)), 2)
 
 
-def test_pieces_are_the_whole_and_not_too_long() -> None:
-    found = pieces(TIMES_S, smooth()[:, None], [event[:2] for event in EVENTS])
+def test_chunks_are_the_whole_and_not_too_long() -> None:
+    found = chunks(TIMES_S, smooth()[:, None], [event[:2] for event in EVENTS])
     assert [found[0][0], found[-1][1]] == [0, STEPS]
     assert [end for _, end in found[:-1]] == [first for first, _ in found[1:]]
     assert len(found) >= 3
@@ -31,16 +31,16 @@ def test_pieces_are_the_whole_and_not_too_long() -> None:
 
 
 def test_no_event_is_cut_and_none_is_lost() -> None:
-    long = (20.0, 30.0 + LONGEST / 50)  # longer than a piece
-    found = pieces(TIMES_S, smooth()[:, None], [long])
+    long = (20.0, 30.0 + LONGEST / 50)  # longer than a chunk
+    found = chunks(TIMES_S, smooth()[:, None], [long])
     assert len(found) >= 2
     assert not any(long[0] < TIMES_S[end] < long[1] for _, end in found)
-    whole = pieces(TIMES_S, smooth()[:, None], [(0.0, float(TIMES_S[-1]))])
+    whole = chunks(TIMES_S, smooth()[:, None], [(0.0, float(TIMES_S[-1]))])
     assert whole == [(0, STEPS)]
 
 
-def test_a_short_recording_is_one_piece() -> None:
-    assert pieces(np.arange(4.0), np.zeros((3, 2)), []) == [(0, 3)]
+def test_a_short_recording_is_one_chunk() -> None:
+    assert chunks(np.arange(4.0), np.zeros((3, 2)), []) == [(0, 3)]
 
 
 def test_psds_of_a_long_recording_is_what_the_library_says_of_the_whole() -> None:

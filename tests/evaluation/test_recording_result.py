@@ -1,4 +1,4 @@
-"""What evaluation hears is what the service tells of."""
+"""What evaluation detects in a recording is what the service reports of it."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,8 +9,10 @@ import soundfile
 
 from detector.capture.recording import open_audio
 from detector.errors import AudioFileError
-from detector.evaluation.hearing import Heard, hear, timed_scores
-from detector.evaluation.thresholds import retell
+from detector.evaluation.level_steps import LevelSteps, detections_with
+from detector.evaluation.recording_result import RecordingResult, run_recording
+from detector.evaluation.score_track import ScoreTrack
+from detector.evaluation.scoring import TimedScores
 from detector.events.segments.label_rules import label_rules
 from detector.loading import Model, load_model
 from detector.pipeline import Pipeline, replay
@@ -45,12 +47,18 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def heard(models: list[Model], recording: Path) -> Heard:
-    return hear(models, recording)
+def result(models: list[Model], recording: Path) -> RecordingResult:
+    return run_recording(models, recording)
+
+
+def timed_scores(models: Sequence[Model], path: Path, labels: Sequence[str]) -> TimedScores:
+    track = ScoreTrack([model.listener for model in models], labels)
+    result = run_recording(models, path, on_step=track.on_step)
+    return track.timed_scores(result.duration_samples)
 
 
 def test_segments_are_those_of_replay(
-    models: Sequence[Model], recording: Path, heard: Heard
+    models: Sequence[Model], recording: Path, result: RecordingResult
 ) -> None:
     sessions = {model.listener.name: model.session for model in models}
 
@@ -64,41 +72,41 @@ def test_segments_are_those_of_replay(
         for model in models
         for segment in lives([e for e in events if e.model == model.listener.spec.id])
     ]
-    assert sorted(detection[:3] for detection in heard.detections) == sorted(expected)
+    assert sorted(detection[:3] for detection in result.detections) == sorted(expected)
     assert len(expected) >= 11
-    assert heard.duration_samples == len(SCENE)
+    assert result.duration_samples == len(SCENE)
 
 
-def test_what_patterns_tell_of_is_heard_too(models: Sequence[Model], recording: Path) -> None:
+def test_what_patterns_report_is_detected_too(models: Sequence[Model], recording: Path) -> None:
     group = GroupSettings(kind="group", labels=("low", "high"), merge_gap_s=0)
-    heard = hear(models[1:2], recording, {"tone": group})
-    tones = [event for event in heard.detections if event.label == "tone"]
+    result = run_recording(models[1:2], recording, {"tone": group})
+    tones = [event for event in result.detections if event.label == "tone"]
     assert len(tones) == 3  # of four tones two sound at once
-    assert {event.label for event in heard.detections} == {"low", "high", "tone"}
-    assert all(event.told_s is not None for event in tones)
+    assert {event.label for event in result.detections} == {"low", "high", "tone"}
+    assert all(event.reported_s is not None for event in tones)
 
 
-def test_a_tagger_tells_of_a_start_at_the_end_of_the_hop_in_which_it_is(
+def test_a_tagger_reports_a_start_at_the_end_of_the_hop_in_which_it_is(
     models: Sequence[Model], recording: Path
 ) -> None:
-    starts = [(e.onset_s, e.told_s) for e in hear(models[:1], recording).detections]
+    starts = [(e.onset_s, e.reported_s) for e in run_recording(models[:1], recording).detections]
     assert (1.0, 1.5) in starts  # of the tone from 1.3 s on, in hops of 0.5 s
-    assert all(told == onset + 0.5 for onset, told in starts)
+    assert all(reported == onset + 0.5 for onset, reported in starts)
 
 
-def test_a_frame_classifier_tells_of_a_start_once_it_has_heard_around_it(
+def test_a_frame_classifier_reports_a_start_once_it_has_seen_around_it(
     models: Sequence[Model], recording: Path
 ) -> None:
-    for event in hear(models[1:2], recording).detections:
-        assert event.told_s is not None
-        assert 0.02 <= event.told_s - event.onset_s <= 2 * 0.2 + 0.02
+    for event in run_recording(models[1:2], recording).detections:
+        assert event.reported_s is not None
+        assert 0.02 <= event.reported_s - event.onset_s <= 2 * 0.2 + 0.02
 
 
 class TestScores:
     def test_of_frames_are_high_while_the_tone_sounds(
         self, models: Sequence[Model], recording: Path
     ) -> None:
-        timed = timed_scores(hear(models[1:2], recording), [models[1].listener], ["low", "high"])
+        timed = timed_scores(models[1:2], recording, ["low", "high"])
         assert (timed.times_s[0], timed.times_s[-1]) == (0, pytest.approx(9.3))
         assert (np.diff(timed.times_s) > 0).all()
         middle = (timed.times_s[:-1] + timed.times_s[1:]) / 2
@@ -114,18 +122,17 @@ class TestScores:
     def test_of_a_tagger_stand_at_the_hop_that_a_window_ends_with(
         self, models: Sequence[Model], recording: Path
     ) -> None:
-        timed = timed_scores(hear(models[:1], recording), [models[0].listener], ["low"])
+        timed = timed_scores(models[:1], recording, ["low"])
         assert timed.times_s[:-1].tolist() == pytest.approx(np.arange(0, 9.3, 0.5).tolist())
         high = timed.scores["low"] > 0.5
         assert timed.times_s[:-1][high][0] == 1.0
 
-    def test_of_several_models_are_the_highest(self, models: Sequence[Model], heard: Heard) -> None:
-        listeners = [model.listener for model in models]
-        both = timed_scores(heard, listeners, ["low", "loud"])
+    def test_of_several_models_are_the_highest(
+        self, models: Sequence[Model], recording: Path
+    ) -> None:
+        both = timed_scores(models, recording, ["low", "loud"])
         assert set(both.scores) == {"low", "loud"}
-        alone = timed_scores(
-            Heard(heard.duration_samples, (), heard.steps[1:2]), listeners[1:2], ["low"]
-        )
+        alone = timed_scores(models[1:2], recording, ["low"])
         at = np.searchsorted(both.times_s, alone.times_s[:-1], side="right") - 1
         assert (both.scores["low"][at] >= alone.scores["low"]).all()
         assert all(len(values) == len(both.times_s) - 1 for values in both.scores.values())
@@ -135,8 +142,7 @@ class TestScores:
     ) -> None:
         path = tmp_path / "short.wav"
         soundfile.write(path, SCENE[:100], SAMPLE_RATE)
-        heard = hear(models[:1], path)
-        timed = timed_scores(heard, [models[0].listener], ["low"])
+        timed = timed_scores(models[:1], path, ["low"])
         assert timed.times_s.tolist() == [0, 100 / SAMPLE_RATE]
         assert timed.scores["low"].tolist() == [0]
 
@@ -145,12 +151,14 @@ def test_an_empty_recording_is_refused(models: Sequence[Model], tmp_path: Path) 
     path = tmp_path / "empty.wav"
     soundfile.write(path, np.zeros(0), SAMPLE_RATE)
     with pytest.raises(AudioFileError, match=r"empty\.wav"):
-        hear(models, path)
+        run_recording(models, path)
 
 
 @pytest.mark.parametrize("name", ["tagger", "framer"])
 @pytest.mark.parametrize("length", [1, 5])
-def test_what_was_seen_told_again_is_what_was_told(tmp_path: Path, name: str, length: int) -> None:
+def test_tuning_with_the_thresholds_there_are_detects_what_was_detected(
+    tmp_path: Path, name: str, length: int
+) -> None:
     """Up to the sound that the end of the recording cuts, and with a filter over the scores."""
     kind = {"outputs": ("frames",), "window_s": 1.28, "hop_s": 0.2} if name == "framer" else {}
     settings = ModelSettings(
@@ -163,8 +171,9 @@ def test_what_was_seen_told_again_is_what_was_told(tmp_path: Path, name: str, le
     soundfile.write(
         path, scene(8.2, (LOW_HZ, 1, 1.6), (LOW_HZ, 2, 2.6), (LOW_HZ, 7, 8.2)), SAMPLE_RATE
     )
-    heard = hear([model], path)
     rules = label_rules(model.listener.spec, settings)
-    again = retell(heard.steps[0], rules, heard.duration_samples)
-    assert sorted(e[:3] for e in again) == sorted(e[:3] for e in heard.detections)
+    steps = LevelSteps({rule: [rule] for rule in rules})
+    result = run_recording([model], path, on_step={name: steps.add})
+    again = detections_with(rules, steps, result.duration_samples)
+    assert sorted(e[:3] for e in again) == sorted(e[:3] for e in result.detections)
     assert len(again) >= 2
