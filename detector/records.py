@@ -16,13 +16,19 @@ SAMPLE_RATE = 16_000
 
 FloatArray = NDArray[np.float32]
 
-GapReason = Literal["overflow", "restart", "stall", "overrun"]
+GapReason = Literal[
+    "overflow", "restart", "stall", "overrun", "unscored", "not_finite", "undecodable", "down"
+]
 """Why something was not heard.
 
 overflow: the sound system or the capture program's buffer lost samples;
 restart: the capture program was started again;
 stall: the device delivered nothing for a while without saying so;
-overrun: a reader of the ring buffer was too slow and samples were overwritten.
+overrun: a reader of the ring buffer was too slow and samples were overwritten;
+unscored: no window of a model that was scored holds the samples;
+not_finite: samples were NaN or infinite, or far beyond full scale;
+undecodable: a part of a recording or stream could not be decoded;
+down: the service was not running.
 """
 
 
@@ -49,6 +55,8 @@ class Gap:
     length: int
     """Samples."""
     reason: GapReason
+    model: str | None = None
+    """name@version of the only model that did not hear them; None if no model did."""
 
     @property
     def end_sample(self) -> int:

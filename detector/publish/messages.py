@@ -105,6 +105,10 @@ class GapMessage(Message):
     end: Moment
     duration_s: float = Field(ge=0)
     reason: GapReason
+    model: str | None = Field(
+        default=None,
+        description="name@version of the only model that did not hear it; null if no model did",
+    )
 
 
 def segment_id(onset: datetime, *identity: str) -> uuid.UUID:
@@ -185,6 +189,7 @@ class Narrator:
             end=begin + timedelta(seconds=duration),
             duration_s=duration,
             reason=gap.reason,
+            model=gap.model,
         )
 
 

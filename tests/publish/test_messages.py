@@ -87,8 +87,13 @@ def test_gap_is_the_documented_object() -> None:
     message = Narrator("attic", "hall").gap(Gap(SAMPLE_RATE, 8000, "stall"), utc)
     assert message.to_json() == (
         '{"schema": 1, "node": "attic", "source": "hall", "begin": "2026-11-22T12:00:01.000Z", '
-        '"end": "2026-11-22T12:00:01.500Z", "duration_s": 0.5, "reason": "stall"}'
+        '"end": "2026-11-22T12:00:01.500Z", "duration_s": 0.5, "reason": "stall", "model": null}'
     )
+
+
+def test_gap_of_one_model_names_it() -> None:
+    message = Narrator("attic", "hall").gap(Gap(0, 8000, "unscored", "ast@1"), utc)
+    assert json.loads(message.to_json())["model"] == "ast@1"
 
 
 samples = st.integers(0, 10**12)
