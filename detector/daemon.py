@@ -34,6 +34,7 @@ from detector.publish.outbox.outbox import Outbox
 from detector.publish.publisher import Publisher
 from detector.settings.config import Config
 from detector.source import Source
+from detector.stats import Stats
 
 log = structlog.get_logger()
 
@@ -101,7 +102,7 @@ async def _serve(
         _offer_control(mqtt, config, sources, listeners, path)
     async with _stop_signals() as stop, asyncio.TaskGroup() as group:
         sending = group.create_task(mqtt.run(), name="mqtt") if mqtt else None
-        stats = group.create_task(_publish_stats(mqtt, sources), name="stats") if mqtt else None
+        stats = group.create_task(_publish_stats(publishers, mqtt, sources), name="stats")
         hearing = [group.create_task(s.run(), name=f"source {s.name}") for s in sources]
         notify("READY=1")
         log.info("ready", node=config.node, sources=[s.name for s in sources], models=list(models))
@@ -110,8 +111,8 @@ async def _serve(
         for task in hearing:
             task.cancel()
         await asyncio.wait(hearing)
-        if mqtt and sending and stats:
-            stats.cancel()
+        stats.cancel()
+        if mqtt and sending:
             left = await mqtt.drain(DRAIN_DEADLINE_S)
             if left:
                 log.warning("stopped with events that no broker took: they wait", events=left)
@@ -146,16 +147,18 @@ async def _until(stop: asyncio.Event, hearing: Sequence[asyncio.Task[None]]) -> 
     stopped.cancel()
 
 
-async def _publish_stats(mqtt: MqttPublisher, sources: Sequence[Source]) -> None:
+async def _publish_stats(
+    publishers: Sequence[Publisher], mqtt: MqttPublisher | None, sources: Sequence[Source]
+) -> None:
     began = time.monotonic()
     while True:
-        mqtt.stats(
-            {
-                "uptime_s": round(time.monotonic() - began),
-                **mqtt.counts(),
-                "sources": {source.name: source.stats() for source in sources},
-            }
+        stats = Stats(
+            uptime_s=round(time.monotonic() - began),
+            sources={source.name: source.stats() for source in sources},
+            delivery=mqtt.delivery() if mqtt else None,
         )
+        for publisher in publishers:
+            publisher.stats(stats)
         await asyncio.sleep(STATS_INTERVAL_S)
 
 

@@ -23,11 +23,12 @@ from detector.operate.health import SignalMonitor
 from detector.operate.schedule import Schedule
 from detector.pipeline import Listener, Pipeline
 from detector.publish.commands.replies import Explanation, LabelExplanation, PatternExplanation
-from detector.publish.messages import Narrator, SourceStatus
+from detector.publish.messages import Narrator
 from detector.publish.publisher import Publisher
-from detector.records import SAMPLE_RATE, AudioBlock, Cut, Event, Gap, Scores
+from detector.records import SAMPLE_RATE, AudioBlock, Cut, Event, Gap, Scores, SourceStatus
 from detector.settings.patterns import PatternSettings
 from detector.settings.sources import SourceSettings
+from detector.stats import SourceStats
 
 log = structlog.get_logger()
 
@@ -104,16 +105,16 @@ class Source:
             self._tell(self._pipeline.stop())
             self._set_status("offline")
 
-    def stats(self) -> dict[str, int | str]:
-        return {
-            "status": self._status,
-            "samples_heard": self._ring.end_sample,
-            "samples_overrun": self._reader.overrun_samples,
-            "windows_skipped": sum(waiting.skipped for waiting in self._waiting),
-            "events": self._events,
-            "events_held": self._held,
-            "gaps": self._gaps,
-        }
+    def stats(self) -> SourceStats:
+        return SourceStats(
+            status=self._status,
+            samples_heard=self._ring.end_sample,
+            samples_overrun=self._reader.overrun_samples,
+            windows_skipped=sum(waiting.skipped for waiting in self._waiting),
+            events=self._events,
+            events_held=self._held,
+            gaps=self._gaps,
+        )
 
     def mute(self) -> None:
         """Say nothing more of what is heard; what was told to begin ends here, cut off."""

@@ -15,7 +15,7 @@ MODULES = {
 }
 
 STAGES = ("capture", "features", "inference", "events", "publish")
-LEAF = ("records", "errors", "slugs", "validation_errors", "spec", "settings")
+LEAF = ("records", "stats", "errors", "slugs", "validation_errors", "spec", "settings")
 """In the order in which they may import one another."""
 COMPOSERS = (
     "pipeline",

@@ -17,8 +17,6 @@ SCHEMA: Literal[1] = 1
 LEVEL_FLOOR_DBFS: Final = -120.0
 """Digital silence has no level in decibels, and JSON has no infinity."""
 
-SourceStatus = Literal["listening", "stalled", "offline", "silent", "clipping"]
-
 
 def _to_millisecond(moment: datetime) -> datetime:
     """The nearest whole millisecond, in UTC."""
@@ -59,12 +57,12 @@ class Message(BaseModel):
 
     def to_json(self) -> str:
         """One line, its keys in the order of the fields."""
-        return json.dumps(
-            self.model_dump(mode="json", by_alias=True),
-            ensure_ascii=False,
-            allow_nan=False,
-            separators=(", ", ": "),
-        )
+        return one_line(self.model_dump(mode="json", by_alias=True))
+
+
+def one_line(values: dict[str, Any]) -> str:
+    """JSON as all messages have it."""
+    return json.dumps(values, ensure_ascii=False, allow_nan=False, separators=(", ", ": "))
 
 
 class ScoreSummary(BaseModel):

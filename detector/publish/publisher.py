@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 
-from detector.publish.messages import EventMessage, GapMessage, SourceStatus
+from detector.publish.messages import EventMessage, GapMessage
+from detector.records import SourceStatus
+from detector.stats import Stats
 
 
 class Publisher:
@@ -22,6 +24,9 @@ class Publisher:
 
     def source_status(self, source: str, status: SourceStatus) -> None:
         """A source is in another state."""
+
+    def stats(self, stats: Stats) -> None:
+        """What was counted until now."""
 
     def scores(self, source: str, top: dict[str, float]) -> None:
         """The highest scores of a window, by label."""

@@ -67,7 +67,7 @@ async def test_dead_letters_of_lives_that_began_without_the_disk_are_all_kept(
             outbox = await contextlib.AsyncExitStack().enter_async_context(opened(folder))
             outbox.put(event(life), 0.0)
             await reject_next(outbox)
-        await until(lambda: outbox.stats()["storage"] == "ok")  # noqa: B023
+        await until(lambda: outbox.stats().storage == "ok")  # noqa: B023
         assert outbox.rejected == life
         await outbox.__aexit__(None, None, None)
     assert [dead.body for dead in dead_letters(folder)] == [
@@ -105,12 +105,12 @@ async def test_dead_letters_beyond_what_memory_holds_are_counted_in_the_next_lif
             outbox.put(event(sequence), 0.0)
             await reject_next(outbox)
         assert outbox.rejected == 10
-    await until(lambda: outbox.stats()["storage"] == "ok")
+    await until(lambda: outbox.stats().storage == "ok")
     assert outbox.rejected == 10
     await outbox.__aexit__(None, None, None)
     assert len([e for e in logs.at("error") if "too many dead letters" in e["event"]]) == 1
     async with opened(folder) as outbox:
-        assert (outbox.rejected, outbox.stats()["dead_letters"]) == (10, 3)
+        assert (outbox.rejected, outbox.stats().dead_letters) == (10, 3)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -142,7 +142,7 @@ async def test_what_an_earlier_life_has_dropped_is_not_said_again(
         outbox = await contextlib.AsyncExitStack().enter_async_context(opened(folder, rows=5))
         MqttPublisher(Broker(tmp_path).settings(), NODE, outbox)
     await until(lambda: outbox.dropped == 5)
-    await until(lambda: outbox.stats()["storage"] == "ok")
+    await until(lambda: outbox.stats().storage == "ok")
     await outbox.__aexit__(None, None, None)
     assert logs.at("warning") == []
 
@@ -153,7 +153,7 @@ async def test_drops_are_said_wherever_they_happen(tmp_path: Path, logs: Logs) -
     async with delivering(settings, tmp_path / "state") as publisher:
         for sequence in range(1, 6):
             publisher.event(event(sequence))
-        await until(lambda: not publisher.counts()["unstored_events"])
+        await until(lambda: not publisher.delivery().unstored_events)
         publisher.event(event(6))
         await until(lambda: publisher.dropped_events)
         assert [e["dropped_events"] for e in logs.at("warning") if "dropped" in e["event"]] == [1]
@@ -199,7 +199,7 @@ def test_what_was_sent_while_nothing_could_be_stored_is_not_lost_with_the_proces
         "        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"  # the watermark's size
         "        for sequence in range(6, 26):\n"
         "            outbox.put(event(sequence), 0.0)\n"
-        "        await until(lambda: outbox.stats()['storage'] != 'ok')\n"
+        "        await until(lambda: outbox.stats().storage != 'ok')\n"
         "        for _ in range(15):\n"
         "            outbox.remove(outbox.oldest().ticket)\n"
         "        tried = outbox._retry_at\n"
@@ -214,7 +214,7 @@ def test_what_was_sent_while_nothing_could_be_stored_is_not_lost_with_the_proces
 
     async def lost() -> tuple[int, int]:
         async with opened(tmp_path) as outbox:
-            return int(outbox.stats()["lost_events"]), outbox.sequence("hall")
+            return outbox.stats().lost_events, outbox.sequence("hall")
 
     assert asyncio.run(lost()) == (5, 25)
     assert asyncio.run(lost()) == (5, 25), "and they are not counted again"

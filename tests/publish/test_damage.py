@@ -55,7 +55,7 @@ async def test_whatever_is_cut_off_is_noticed_and_the_rest_is_in_order(
         victim = folder / (NAME if case % 4 == 0 else f"{NAME}-wal")
         os.truncate(victim, rng.randrange(victim.stat().st_size))
         async with opened(folder) as outbox:
-            lost = int(outbox.stats()["lost_events"])
+            lost = outbox.stats().lost_events
             set_aside = damaged(folder)
             sequences = [w.letter.sequence for w in await take_all(outbox)]
             assert outbox.sequence("hall") == 300, "numbers are not given twice"

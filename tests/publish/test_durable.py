@@ -109,7 +109,7 @@ async def test_a_dead_letter_is_kept_with_reason_and_time_and_the_queue_moves_on
     assert dead.body == event(1).to_json()
     assert dead.at.startswith("20")
     async with opened(tmp_path) as outbox:
-        assert outbox.rejected == outbox.stats()["dead_letters"] == 1
+        assert outbox.rejected == outbox.stats().dead_letters == 1
 
 
 async def test_dead_letters_are_bounded_and_all_of_them_counted(

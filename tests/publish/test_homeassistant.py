@@ -22,7 +22,7 @@ from detector.publish.homeassistant.discovery import (
     device_id,
     payload,
 )
-from detector.publish.messages import SourceStatus
+from detector.records import SourceStatus
 from detector.settings.homeassistant import HomeAssistantSettings
 from detector.settings.mqtt import MqttSettings
 from tests.broker import Broker, Subscriber

@@ -73,7 +73,7 @@ async def test_a_beginning_does_not_wait_for_a_disk_that_does_not_answer(
         outbox.put(event(2), 0.0)
         await until(outbox.oldest)
         assert [w.letter.sequence for w in await take_all(outbox)] == [1, 2]
-        assert "does not answer" in str(outbox.stats()["storage"])
+        assert "does not answer" in outbox.stats().storage
         began = time.monotonic()
     assert time.monotonic() - began < 2, "neither does the end"
     assert len(logs.at("error")) == 1
@@ -91,7 +91,7 @@ async def test_what_lies_on_the_disk_joins_in_once_it_answers(tmp_path: Path) ->
         pipe.answer()
         await stored(outbox)
         outbox.remove(on_its_way.ticket)
-        assert outbox.stats()["storage"] == "ok"
+        assert outbox.stats().storage == "ok"
         assert outbox.sequence("hall") == 5
     assert await left_in(tmp_path) == [1, 2, 3, 5]
 
@@ -120,7 +120,7 @@ async def test_a_folder_that_is_taken_by_the_time_the_disk_answers_is_said(
         async with opened(tmp_path / "other"):
             (tmp_path / "other" / "outbox.sqlite3").rename(tmp_path / "outbox.sqlite3")
             pipe.answer()
-            await until(lambda: "another detector" in str(outbox.stats()["storage"]))
+            await until(lambda: "another detector" in outbox.stats().storage)
         outbox.put(event(1), 0.0)
         await until(outbox.oldest)
         assert [e["event"] for e in logs.at("error")][1:] == [
@@ -132,7 +132,7 @@ def test_a_process_ends_though_its_disk_does_not_answer(tmp_path: Path) -> None:
     program = (
         "import asyncio, sys\n"
         "from pathlib import Path\n"
-        "from detector.publish import durable\n"
+        "from detector.publish.outbox import durable\n"
         "durable._SLOW_S = durable._FLUSH_S = 0.2\n"
         "async def main():\n"
         "    async with durable.DurableOutbox(Path(sys.argv[1]), 10, 2**20):\n"

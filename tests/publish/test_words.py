@@ -10,7 +10,16 @@ import pytest
 from detector.publish.mqtt.states import States
 from detector.publish.outbox.store import NAME
 from tests.broker import Broker, Proxy
-from tests.publish.helpers import EVENTS, STATUS, Logs, delivering, event, publishing, sequences
+from tests.publish.helpers import (
+    EVENTS,
+    STATUS,
+    Logs,
+    delivering,
+    event,
+    publishing,
+    sequences,
+    stats,
+)
 
 pytestmark = pytest.mark.broker
 
@@ -81,7 +90,7 @@ async def test_a_word_said_again_while_it_is_cleared_stays_on(
         publisher.event(event(2, "end", label="hello", segment=said.id))
         await seen.until(lambda s: 3 in sequences(s.on(EVENTS)))
         assert await publisher.drain(5) == 0
-        publisher.stats({})
+        publisher.stats(stats())
         await seen.until(lambda s: s.on("detector/attic/stats"))
         assert seen.last(topic) == "ON"
 

@@ -13,8 +13,8 @@ from typing import Any, Final, Protocol, get_args
 import structlog
 
 from detector.publish import topics
-from detector.publish.messages import SourceStatus
 from detector.publish.mqtt.connection import Received
+from detector.records import SourceStatus
 from detector.settings.homeassistant import HomeAssistantSettings
 from detector.settings.mqtt import MqttSettings
 from detector.slugs import slugify

@@ -4,15 +4,16 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
-from typing import Any, Final, NoReturn, get_args
+from typing import Final, NoReturn, get_args
 
 import aiomqtt
 import structlog
 from paho.mqtt.client import topic_matches_sub
 
 from detector.publish import topics
-from detector.publish.messages import EventMessage, GapMessage, SourceStatus
+from detector.publish.messages import EventMessage, GapMessage
 from detector.publish.mqtt.backoff import Backoff
 from detector.publish.mqtt.connection import Link, Received
 from detector.publish.mqtt.failure import Cause, LinkError
@@ -23,7 +24,10 @@ from detector.publish.mqtt.states import States
 from detector.publish.mqtt.suspicion import Suspicion
 from detector.publish.outbox.outbox import MemoryOutbox, Outbox, Waiting
 from detector.publish.publisher import Publisher
+from detector.publish.stats_message import StatsMessage
+from detector.records import SourceStatus
 from detector.settings.mqtt import MqttSettings
+from detector.stats import DeliveryStats, Stats
 
 log = structlog.get_logger()
 
@@ -102,13 +106,13 @@ class MqttPublisher(Publisher):
         """Events and gaps that the broker refused: they are lost."""
         return self._outbox.rejected
 
-    def counts(self) -> dict[str, int | str]:
+    def delivery(self) -> DeliveryStats:
         """What waits and what was lost."""
-        return {
-            "queued_events": len(self._outbox),
-            **self._outbox.stats(),
-            "rejected_values": self._rejected_values,
-        }
+        return replace(
+            self._outbox.stats(),
+            connected=self.connected,
+            rejected_values=self._rejected_values,
+        )
 
     def declare(self, source: str, labels: Sequence[str]) -> None:
         """Name the labels a source may report: the state of each begins as OFF.
@@ -142,8 +146,9 @@ class MqttPublisher(Publisher):
         self._sources.add(source)
         self._tell(topics.source_status(*self._place, source), status)
 
-    def stats(self, values: Mapping[str, Any]) -> None:
-        self._tell(topics.stats(*self._place), json.dumps(values, ensure_ascii=False))
+    def stats(self, stats: Stats) -> None:
+        told = replace(stats, delivery=stats.delivery or self.delivery())
+        self._tell(topics.stats(*self._place), StatsMessage.of(told).to_json())
 
     def retain(self, topic: str, payload: str, *, again: bool = False) -> None:
         """Have the broker hold `payload` at `topic`: told now, and on each connection.

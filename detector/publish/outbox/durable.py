@@ -31,6 +31,7 @@ from detector.publish.outbox.disk_thread import DiskThread
 from detector.publish.outbox.outbox import Letter, Shelf, Waiting
 from detector.publish.outbox.store import Store, now
 from detector.publish.outbox.watermark import Watermark
+from detector.stats import DeliveryStats
 
 log = structlog.get_logger()
 
@@ -153,17 +154,16 @@ class DurableOutbox:
     def rejected(self) -> int:
         return self._counts.rejected + len(self._dead) + self._unsaved_rejected
 
-    def stats(self) -> dict[str, int | str]:
-        return {
-            "dropped_events": self.dropped,
-            "rejected_events": self.rejected,
-            "dead_letters": self._counts.dead + len(self._dead),
-            # Gone without a trace, as the watermark shows.
-            "lost_events": self._counts.lost + self._lost,
-            # What a killed process would lose.
-            "unstored_events": len(self._unsaved),
-            "storage": self._failure or "ok",
-        }
+    def stats(self) -> DeliveryStats:
+        return DeliveryStats(
+            queued_events=len(self),
+            dropped_events=self.dropped,
+            rejected_events=self.rejected,
+            dead_letters=self._counts.dead + len(self._dead),
+            lost_events=self._counts.lost + self._lost,  # as the watermark shows
+            unstored_events=self.unstored,
+            storage=self._failure or "ok",
+        )
 
     @property
     def unstored(self) -> int:

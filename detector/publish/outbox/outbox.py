@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol, Self
 
 from detector.publish.messages import EventMessage, GapMessage
+from detector.stats import DeliveryStats
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +98,8 @@ class Outbox(Protocol):
     def reject(self, waiting: Waiting, topic: str, reason: str) -> None:
         """Make it a dead letter."""
 
-    def stats(self) -> dict[str, int | str]:
-        """What was lost, for the topic of that name."""
+    def stats(self) -> DeliveryStats:
+        """What waits and what was lost, as far as the outbox knows."""
 
     @property
     def told(self) -> Collection[str]:
@@ -199,8 +200,13 @@ class MemoryOutbox:
         self._rejected += waiting.ticket in self._waiting  # else it was dropped, and counted
         self.remove(waiting.ticket)
 
-    def stats(self) -> dict[str, int | str]:
-        return {"dropped_events": self._dropped, "rejected_events": self._rejected}
+    def stats(self) -> DeliveryStats:
+        return DeliveryStats(
+            queued_events=len(self),
+            dropped_events=self._dropped,
+            rejected_events=self._rejected,
+            unstored_events=len(self),
+        )
 
     @property
     def told(self) -> Collection[str]:
