@@ -17,7 +17,7 @@ from detector.publish.messages import EventMessage, GapMessage
 from detector.publish.mqtt.backoff import Backoff
 from detector.publish.mqtt.connection import Link, Received
 from detector.publish.mqtt.failure import Cause, LinkError
-from detector.publish.mqtt.level import Levels
+from detector.publish.mqtt.level import LevelMeter
 from detector.publish.mqtt.retained import RetainedValues
 from detector.publish.mqtt.sparse_log import SparseLog
 from detector.publish.mqtt.states import States
@@ -77,7 +77,7 @@ class MqttPublisher(Publisher):
         self._rejected_values = 0
         self._states = States()
         self._leaving: set[str] = set()  # topics to be cleared once their last word is confirmed
-        self._levels = Levels(settings.level_interval_s)
+        self._levels = LevelMeter(settings.level_interval_s)
         self._subscriptions: dict[str, Callable[[Received], object]] = {}
         self._sources: set[str] = set()
         self._suspicion = Suspicion()
