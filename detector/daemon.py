@@ -31,6 +31,7 @@ from detector.publish.homeassistant.discovery import HomeAssistant
 from detector.publish.mqtt.publisher import MqttPublisher
 from detector.publish.outbox.durable import DurableOutbox
 from detector.publish.outbox.outbox import Outbox
+from detector.publish.previous_run import ResumePoint, end_messages
 from detector.publish.publisher import Publisher
 from detector.settings.config import Config
 from detector.source import Source
@@ -81,6 +82,10 @@ async def _serve(
     publishers: list[Publisher] = [*extra, *([mqtt] if mqtt else [])]
     if config.console.enabled:
         publishers.append(ConsolePublisher())
+    if outbox is not None:  # before the sources count on
+        for message in end_messages(outbox.previous_run, outbox.sequence):
+            for publisher in publishers:
+                publisher.event(message)
     workers = {name: Worker(model.session) for name, model in models.items()}
     schedule = Schedule(config.schedule, config.time_zone)
     sources = [
@@ -91,7 +96,7 @@ async def _serve(
             publishers,
             schedule,
             config.patterns,
-            outbox.sequence(settings.name) if outbox is not None else 0,
+            _resume_point(outbox, settings.name),
         )
         for settings in config.sources
     ]
@@ -118,6 +123,12 @@ async def _serve(
                 log.warning("stopped with events that no broker took: they wait", events=left)
             sending.cancel()
     log.info("stopped")
+
+
+def _resume_point(outbox: Outbox | None, source: str) -> ResumePoint:
+    if outbox is None:
+        return ResumePoint()
+    return ResumePoint(outbox.sequence(source), outbox.previous_run.heard_until.get(source))
 
 
 def _offer_control(

@@ -24,6 +24,7 @@ from detector.operate.schedule import Schedule
 from detector.pipeline import Listener, Pipeline
 from detector.publish.commands.replies import Explanation, LabelExplanation, PatternExplanation
 from detector.publish.messages import Narrator
+from detector.publish.previous_run import ResumePoint, down_gap
 from detector.publish.publisher import Publisher
 from detector.records import SAMPLE_RATE, AudioBlock, Cut, Event, Gap, Scores, SourceStatus
 from detector.settings.patterns import PatternSettings
@@ -52,9 +53,9 @@ class Source:
         publishers: Sequence[Publisher],
         schedule: Schedule,
         patterns: Mapping[str, PatternSettings],
-        last_sequence: int = 0,
+        resume: ResumePoint = ResumePoint(),  # noqa: B008 - it is frozen
     ) -> None:
-        self.name = settings.name
+        self.name, self._node = settings.name, node
         self._settings = settings
         self._models = list(models)
         self._publishers = publishers
@@ -73,7 +74,8 @@ class Source:
             for listener, _ in models
         ]
         # Two runs may have begun at what their clocks told was the same time.
-        self._narrator = Narrator(node, self.name, str(time.time_ns()), last_sequence)
+        self._narrator = Narrator(node, self.name, str(time.time_ns()), resume.last_sequence)
+        self._heard_until = resume.heard_until
         self._signal = SignalMonitor()
         self._status: SourceStatus = "offline"
         self._events = self._held = self._gaps = 0
@@ -233,7 +235,9 @@ class Source:
                 continue
             if isinstance(item, AudioBlock):
                 self._watch_signal(item)
+                self._publish_down(item)
                 for publisher in self._publishers:
+                    publisher.heard(self.name, self._clock.utc(item.end_sample))
                     publisher.level(self.name, float(np.square(item.samples).mean()))
             elif isinstance(item, Gap):
                 self._tell_gap(item)
@@ -252,6 +256,18 @@ class Source:
             if isinstance(answer, Scores):
                 self._show(listener, answer)
             self._tell(self._pipeline.resolve(index, answer))
+
+    def _publish_down(self, first: AudioBlock) -> None:
+        """Publish the gap since the previous run, with the first sound that is heard again."""
+        if self._heard_until is None:
+            return
+        heard_again = self._clock.utc(first.first_sample)
+        gap = down_gap(self._node, self.name, self._heard_until, heard_again)
+        self._heard_until = None
+        if gap is not None:
+            self._gaps += 1
+            for publisher in self._publishers:
+                publisher.gap(gap)
 
     def _tell_gap(self, gap: Gap) -> None:
         self._gaps += 1

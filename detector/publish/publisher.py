@@ -1,6 +1,7 @@
 """What the daemon tells whoever carries its words to the world."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from detector.publish.messages import EventMessage, GapMessage
 from detector.records import SourceStatus
@@ -27,6 +28,9 @@ class Publisher:
 
     def stats(self, stats: Stats) -> None:
         """What was counted until now."""
+
+    def heard(self, source: str, until: datetime) -> None:
+        """Sound of a source was heard until then (UTC)."""
 
     def scores(self, source: str, top: dict[str, float]) -> None:
         """The highest scores of a window, by label."""

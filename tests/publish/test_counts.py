@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from detector.publish.mqtt.publisher import MqttPublisher
-from detector.publish.outbox import durable
+from detector.publish.outbox import contents
 from detector.publish.outbox.durable import DurableOutbox
-from detector.publish.outbox.outbox import MemoryOutbox
+from detector.publish.outbox.memory import MemoryOutbox
 from tests.broker import Broker
 from tests.publish.helpers import NODE, Logs, delivering, event, publishing
 from tests.publish.outboxes import (
@@ -87,7 +87,7 @@ async def test_an_event_refused_while_the_disk_comes_back_is_one_dead_letter(
         assert on_its_way is not None
     await stored(outbox)
     outbox.reject(on_its_way, "topic", "reason")
-    assert [w.letter.sequence for w in await take_all(outbox)] == [2]
+    assert [w.message.sequence for w in await take_all(outbox)] == [2]
     assert outbox.rejected == 1
     await outbox.__aexit__(None, None, None)
     assert await left_in(folder) == []
@@ -97,7 +97,7 @@ async def test_an_event_refused_while_the_disk_comes_back_is_one_dead_letter(
 async def test_dead_letters_beyond_what_memory_holds_are_counted_in_the_next_life_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logs: Logs
 ) -> None:
-    monkeypatch.setattr(durable, "_DEAD_AT_ONCE", 3)
+    monkeypatch.setattr(contents, "DEAD_AT_ONCE", 3)
     folder = tmp_path / "state"
     with unusable(folder):
         outbox = await contextlib.AsyncExitStack().enter_async_context(opened(folder))
@@ -137,7 +137,7 @@ async def test_what_an_earlier_life_has_dropped_is_not_said_again(
     folder = tmp_path / "state"
     async with opened(folder, rows=5) as outbox:
         for sequence in range(1, 11):
-            outbox.put(event(sequence), 0.0)
+            outbox.put(event(sequence, "end"), 0.0)
     with unusable(folder):
         outbox = await contextlib.AsyncExitStack().enter_async_context(opened(folder, rows=5))
         MqttPublisher(Broker(tmp_path).settings(), NODE, outbox)
@@ -202,8 +202,8 @@ def test_what_was_sent_while_nothing_could_be_stored_is_not_lost_with_the_proces
         "        await until(lambda: outbox.stats().storage != 'ok')\n"
         "        for _ in range(15):\n"
         "            outbox.remove(outbox.oldest().ticket)\n"
-        "        tried = outbox._retry_at\n"
-        "        await until(lambda: outbox._retry_at > tried)\n"
+        "        tried = outbox._disk.retry_at\n"
+        "        await until(lambda: outbox._disk.retry_at > tried)\n"
         "        os.kill(os.getpid(), 9)\n"
         "asyncio.run(main())\n"
     )

@@ -21,7 +21,7 @@ async def test_a_file_in_the_place_of_the_folder_is_said_and_events_wait_in_memo
     async with opened(tmp_path / "state") as outbox:
         for sequence in (1, 2):
             outbox.put(event(sequence), 0.0)
-        assert [w.letter.sequence for w in await take_all(outbox)] == [1, 2]
+        assert [w.message.sequence for w in await take_all(outbox)] == [1, 2]
         outbox.put(event(3), 0.0)
         assert outbox.unstored == 1
         assert str(tmp_path / "state") in outbox.stats().storage
@@ -88,7 +88,7 @@ async def test_disk_that_takes_nothing_more_is_said_and_healed(tmp_path: Path, l
             for sequence in (2, 3):
                 outbox.put(event(sequence), 0.0)
             await until(lambda: outbox.stats().storage != "ok")
-            assert [w.letter.sequence for w in await take_all(outbox)] == [1, 2, 3]
+            assert [w.message.sequence for w in await take_all(outbox)] == [1, 2, 3]
             outbox.put(event(4), 0.0)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -107,7 +107,7 @@ async def test_beginning_on_a_read_only_disk_goes_on_counting(disk: Disk) -> Non
         await until(outbox.oldest)
         disk.remount("rw")
         await stored(outbox)
-        assert [w.letter.sequence for w in await take_all(outbox)] == [1, 2, 3, 4, 5, 6]
+        assert [w.message.sequence for w in await take_all(outbox)] == [1, 2, 3, 4, 5, 6]
 
 
 @pytest.mark.parametrize("disk", ["512k", "1m"], indirect=True)
@@ -137,7 +137,7 @@ async def test_full_disk_first_costs_the_ballast_and_then_goes_to_memory_and_hea
             await until(outbox.oldest)
             waiting = outbox.oldest()
             assert waiting is not None
-            found.append(waiting.letter.sequence)
+            found.append(waiting.message.sequence)
             outbox.remove(waiting.ticket)
         disk.free()
         await stored(outbox)

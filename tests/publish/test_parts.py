@@ -8,7 +8,8 @@ from detector.publish import topics
 from detector.publish.mqtt.backoff import Backoff
 from detector.publish.mqtt.retained import RetainedValues
 from detector.publish.mqtt.sparse_log import SparseLog
-from detector.publish.outbox.outbox import Letter, MemoryOutbox
+from detector.publish.outbox.entries import QueuedMessage
+from detector.publish.outbox.memory import MemoryOutbox
 from tests.publish.helpers import Logs, event, gap
 
 
@@ -46,7 +47,7 @@ def waiting(outbox: MemoryOutbox) -> list[int]:
     on_their_way: set[int] = set()
     while (oldest := outbox.oldest(besides=on_their_way)) is not None:
         on_their_way.add(oldest.ticket)
-        found.append(oldest.letter.sequence)
+        found.append(oldest.message.sequence)
     return found
 
 
@@ -73,11 +74,11 @@ def test_memory_outbox_agrees_with_a_list(steps: list[str]) -> None:
     assert outbox.dropped == dropped
 
 
-def test_letter_that_waited_says_so_and_is_else_the_same() -> None:
-    letter = Letter.of(event(7, name="Hündin"))
-    assert letter.body == event(7, name="Hündin").to_json()
-    assert letter.as_late() == letter.body.replace('"late": false', '"late": true')
-    gone = Letter.of(gap())
+def test_message_that_waited_says_so_and_is_else_the_same() -> None:
+    queued = QueuedMessage.of(event(7, name="Hündin"))
+    assert queued.body == event(7, name="Hündin").to_json()
+    assert queued.as_late() == queued.body.replace('"late": false', '"late": true')
+    gone = QueuedMessage.of(gap())
     assert gone.as_late() == gone.body == gap().to_json()
 
 

@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
 from typing import Final, NoReturn, get_args
 
@@ -22,7 +23,10 @@ from detector.publish.mqtt.retained import RetainedValues
 from detector.publish.mqtt.sparse_log import SparseLog
 from detector.publish.mqtt.states import States
 from detector.publish.mqtt.suspicion import Suspicion
-from detector.publish.outbox.outbox import MemoryOutbox, Outbox, Waiting
+from detector.publish.outbox.entries import OutboxEntry
+from detector.publish.outbox.memory import MemoryOutbox
+from detector.publish.outbox.outbox import Outbox
+from detector.publish.previous_run import end_messages
 from detector.publish.publisher import Publisher
 from detector.publish.stats_message import StatsMessage
 from detector.records import SourceStatus
@@ -71,8 +75,7 @@ class MqttPublisher(Publisher):
         self._outbox: Outbox = (
             MemoryOutbox(settings.queue_events, settings.queue_bytes) if outbox is None else outbox
         )
-        self._outbox.on_change = self._outbox_changed
-        self._outbox.on_drop = self._outbox_dropped
+        self._outbox.listener = self
         self._retained = RetainedValues()
         self._rejected_values = 0
         self._states = States()
@@ -85,7 +88,7 @@ class MqttPublisher(Publisher):
         self._work = asyncio.Event()
         self._empty = asyncio.Event()
         self._keep(topics.node_status(*self._place), "online")  # told first
-        self._outbox_changed()
+        self.outbox_changed()
 
     @property
     def connected(self) -> bool:
@@ -136,11 +139,11 @@ class MqttPublisher(Publisher):
             self._sparse.say("warning", "states", "too many words at a time: some have no state",
                              most=States.PASSING, topic=topic)  # fmt: skip
         self._outbox.put(message, self._clock())
-        self._outbox_changed()
+        self.outbox_changed()
 
     def gap(self, message: GapMessage) -> None:
         self._outbox.put(message, self._clock())
-        self._outbox_changed()
+        self.outbox_changed()
 
     def source_status(self, source: str, status: SourceStatus) -> None:
         self._sources.add(source)
@@ -190,6 +193,9 @@ class MqttPublisher(Publisher):
         )
         return True
 
+    def heard(self, source: str, until: datetime) -> None:
+        self._outbox.set_heard_until(source, until)
+
     def scores(self, source: str, top: Mapping[str, float]) -> None:
         """Publish the top labels of a window, if that is wanted and can be done at once."""
         if self._settings.scores and self._link is not None:
@@ -217,7 +223,6 @@ class MqttPublisher(Publisher):
         On cancellation the broker is told, within about 2 s, that node and sources are offline.
         """
         self._keep(topics.node_status(*self._place), "online")
-        self._outbox.on_begun = self._part_with_what_is_gone
         self._part_with_what_is_gone()
         while True:
             try:
@@ -296,16 +301,16 @@ class MqttPublisher(Publisher):
         return True
 
     def _send_event(self, link: Link) -> bool:
-        if (waiting := self._outbox.oldest(besides=self._suspicion.in_flight)) is None:
+        if (entry := self._outbox.oldest(besides=self._suspicion.in_flight)) is None:
             return False
-        self._suspicion.sent(waiting.ticket)
-        topic = self._topic(waiting)
-        link.publish(topic, self._payload(waiting)).add_done_callback(
-            partial(self._confirmed, topic, waiting)
+        self._suspicion.sent(entry.ticket)
+        topic = self._topic(entry)
+        link.publish(topic, self._payload(entry)).add_done_callback(
+            partial(self._confirmed, topic, entry)
         )
-        if waiting.letter.label is not None:
-            place = self._settings.prefix, waiting.letter.node
-            self._retained.due(topics.state(*place, waiting.letter.source, waiting.letter.label))
+        if entry.message.label is not None:
+            place = self._settings.prefix, entry.message.node
+            self._retained.due(topics.state(*place, entry.message.source, entry.message.label))
         return True
 
     def _subscribe(self, link: Link, topic: str) -> None:
@@ -336,14 +341,14 @@ class MqttPublisher(Publisher):
         self._work.set()
 
     def _confirmed(
-        self, topic: str, waiting: Waiting, confirmation: asyncio.Future[str | None]
+        self, topic: str, entry: OutboxEntry, confirmation: asyncio.Future[str | None]
     ) -> None:
-        self._suspicion.settled(waiting.ticket)
+        self._suspicion.settled(entry.ticket)
         if (refusal := confirmation.result()) is not None:
-            self._reject(waiting, topic, refusal)
+            self._reject(entry, topic, refusal)
         else:
             self._sparse.forget(f"refused {topic}")
-            self._outbox.remove(waiting.ticket)
+            self._outbox.remove(entry.ticket)
         self._settled()
 
     def _retained_confirmed(
@@ -362,7 +367,7 @@ class MqttPublisher(Publisher):
             elif not payload and self._retained.drop_if(topic, ""):
                 self._leaving.discard(topic)
                 self._states.cleared(topic)
-                self._outbox.forget(topic)
+                self._outbox.discard_retained_topic(topic)
         if not (self._suspicion.in_flight or self._retained.any_due or len(self._outbox)):
             self._suspicion.cleared()
             if not self._retained.any_given_up:
@@ -376,8 +381,8 @@ class MqttPublisher(Publisher):
             topic=topic, reason=reason, rejected_values=self._rejected_values,
         )  # fmt: skip
 
-    def _reject(self, waiting: Waiting, topic: str, refusal: str) -> None:
-        self._outbox.reject(waiting, topic, refusal)
+    def _reject(self, entry: OutboxEntry, topic: str, refusal: str) -> None:
+        self._outbox.reject(entry, topic, refusal)
         self._sparse.say(
             "error", f"refused {topic}", "the MQTT broker refuses an event: it is a dead letter",
             topic=topic, reason=refusal, rejected_events=self._outbox.rejected,
@@ -408,7 +413,7 @@ class MqttPublisher(Publisher):
         A label, source or node that is no longer in the configuration would be ON for ever.
         """
         stays = topics.stats(*self._place)
-        for topic in sorted(set(self._outbox.told) - {stays}):
+        for topic in sorted(set(self._outbox.retained_topics) - {stays}):
             if topic not in self._retained:
                 self._tell(topic, topics.last_word(topic))
                 self._leaving.add(topic)
@@ -430,7 +435,7 @@ class MqttPublisher(Publisher):
     def _keep(self, topic: str, value: str) -> None:
         self._retained.set(topic, value)
         self._leaving.discard(topic)
-        self._outbox.remember(topic)
+        self._outbox.add_retained_topic(topic)
 
     def _tell(self, topic: str, value: str) -> None:
         self._keep(topic, value)
@@ -442,9 +447,15 @@ class MqttPublisher(Publisher):
         oldest = self._outbox.oldest()
         if oldest is None or not self._suspicion.suspects(oldest.ticket):  # or it was dropped
             self._suspicion.cleared()
-        self._outbox_changed()
+        self.outbox_changed()
 
-    def _outbox_changed(self) -> None:
+    def outbox_loaded(self) -> None:
+        """The disk answered late, and tells of an earlier run only now."""
+        for message in end_messages(self._outbox.previous_run, self._outbox.sequence):
+            self.event(message)
+        self._part_with_what_is_gone()
+
+    def outbox_changed(self) -> None:
         if len(self._outbox):
             self._empty.clear()
         else:
@@ -452,21 +463,21 @@ class MqttPublisher(Publisher):
             self._retained.rest_due()  # lest a state waits for an event that does not come
         self._work.set()
 
-    def _outbox_dropped(self) -> None:
+    def outbox_dropped(self) -> None:
         self._sparse.say(
             "warning", "full", "too many events wait for the MQTT broker; the oldest is dropped",
             queue_events=self._settings.queue_events, dropped_events=self._outbox.dropped,
         )  # fmt: skip
 
-    def _topic(self, waiting: Waiting) -> str:
-        letter, prefix = waiting.letter, self._settings.prefix
-        if letter.label is None:
-            return topics.gaps(prefix, letter.node, letter.source)
-        return topics.event(prefix, letter.node, letter.source, letter.label)
+    def _topic(self, entry: OutboxEntry) -> str:
+        message, prefix = entry.message, self._settings.prefix
+        if message.label is None:
+            return topics.gaps(prefix, message.node, message.source)
+        return topics.event(prefix, message.node, message.source, message.label)
 
-    def _payload(self, waiting: Waiting) -> str:
-        late = self._clock() - waiting.since > _LATE_S
-        return waiting.letter.as_late() if late else waiting.letter.body
+    def _payload(self, entry: OutboxEntry) -> str:
+        late = self._clock() - entry.since > _LATE_S
+        return entry.message.as_late() if late else entry.message.body
 
 
 def client_id(settings: MqttSettings, node: str) -> str:
