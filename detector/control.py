@@ -14,7 +14,7 @@ from detector.events.segments.label_rules import hint
 from detector.operate.schedule import Schedule
 from detector.pipeline import Listener, ear
 from detector.publish import topics
-from detector.publish.commands.commands import Done
+from detector.publish.commands.commands import CommandResult
 from detector.publish.commands.replies import Explanation
 from detector.publish.homeassistant.discovery import HomeAssistant
 from detector.publish.mqtt.publisher import MqttPublisher
@@ -51,7 +51,7 @@ class Source(Protocol):
     def explain(self, at: datetime, within_s: float) -> Explanation: ...
 
 
-class Operator:
+class ServiceCommands:
     """Changes what runs, in the thread of the event loop.
 
     A command is checked whole before anything is done, so one that is refused has no effect.
@@ -78,7 +78,7 @@ class Operator:
         for name in self._sources:
             self._tell_muted(name, "OFF")
 
-    def mute(self, source: str | None, duration_s: float | None) -> Done:
+    def mute(self, source: str | None, duration_s: float | None) -> CommandResult:
         names = self._named(source)
         for name in names:
             self._forget_timer(name)
@@ -91,17 +91,17 @@ class Operator:
         until = "it is unmuted"
         if duration_s is not None:
             until = f"{datetime.now(UTC) + timedelta(seconds=duration_s):%Y-%m-%dT%H:%M:%SZ}"
-        return Done(f"muted until {until}: {', '.join(names)}")
+        return CommandResult(f"muted until {until}: {', '.join(names)}")
 
-    def unmute(self, source: str | None) -> Done:
+    def unmute(self, source: str | None) -> CommandResult:
         names = self._named(source)
         for name in names:
             self._unmute(name)
-        return Done(f"not muted: {', '.join(names)}")
+        return CommandResult(f"not muted: {', '.join(names)}")
 
     def set_threshold(
         self, model: str | None, label: str, onset: float | None, offset: float | None
-    ) -> Done:
+    ) -> CommandResult:
         listener = self._with_label(model, label)
         settings = listener.settings
         changes = {"onset_threshold": onset, "offset_threshold": offset}
@@ -116,12 +116,12 @@ class Operator:
         )
         if not publishes(listener, label):
             now += "; it is no event itself, so this counts for patterns alone"
-        return Done(
+        return CommandResult(
             f"models.{listener.name}.labels.{label}: {now}; until the next restart or reload, "
             "so write it to the configuration to keep it"
         )
 
-    def reload(self) -> Done:
+    def reload(self) -> CommandResult:
         if self._path is None:
             raise ConfigError("the service runs on its defaults: there is no file to read again")
         new = load_config(self._path)
@@ -132,14 +132,14 @@ class Operator:
             later = f"; only a restart changes {', '.join(restart)}" if restart else ""
             raise ConfigError(f"{error}{later}") from None
         rest = f"; after a restart: {', '.join(restart)}" if restart else ""
-        return Done(f"{self._path} was read again{rest}", restart=restart)
+        return CommandResult(f"{self._path} was read again{rest}", restart=restart)
 
-    def explain(self, source: str | None, at: datetime, within_s: float) -> Done:
+    def explain(self, source: str | None, at: datetime, within_s: float) -> CommandResult:
         if source is None and len(self._sources) > 1:
             raise ConfigError(f"source: which one? there are {', '.join(self._sources)}")
         [name] = self._named(source)
         explanation = self._sources[name].explain(at, within_s)
-        return Done(
+        return CommandResult(
             f"{len(explanation.labels)} labels stood out in {name}", explanation=explanation
         )
 

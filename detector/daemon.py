@@ -19,13 +19,13 @@ from typing import Any, Final
 import structlog
 
 from detector import __version__
-from detector.control import Operator
+from detector.control import ServiceCommands
 from detector.inference.worker import Worker
 from detector.loading import Model
 from detector.operate.schedule import Schedule
 from detector.operate.systemd import notify
 from detector.pipeline import Listener
-from detector.publish.commands.commands import Control
+from detector.publish.commands.commands import CommandListener
 from detector.publish.console import ConsolePublisher
 from detector.publish.homeassistant.discovery import HomeAssistant
 from detector.publish.mqtt.publisher import MqttPublisher
@@ -144,9 +144,9 @@ def _offer_control(
     if settings.enabled:
         discovery.start({source.name: source.labels for source in sources})
     if config.mqtt.commands:
-        operator = Operator(config, path, sources, listeners, mqtt, discovery)
-        operator.start()
-        Control(config.mqtt.prefix, config.node, mqtt, operator).start()
+        handler = ServiceCommands(config, path, sources, listeners, mqtt, discovery)
+        handler.start()
+        CommandListener(config.mqtt.prefix, config.node, mqtt, handler).start()
 
 
 async def _until(stop: asyncio.Event, hearing: Sequence[asyncio.Task[None]]) -> None:

@@ -23,7 +23,7 @@ from detector.operate.health import SignalMonitor
 from detector.operate.schedule import Schedule
 from detector.pipeline import Listener, Pipeline
 from detector.publish.commands.replies import Explanation, LabelExplanation, PatternExplanation
-from detector.publish.messages import Narrator
+from detector.publish.messages import MessageFactory
 from detector.publish.previous_run import ResumePoint, down_gap
 from detector.publish.publisher import Publisher
 from detector.records import SAMPLE_RATE, AudioBlock, Cut, Event, Gap, Scores, SourceStatus
@@ -74,7 +74,7 @@ class Source:
             for listener, _ in models
         ]
         # Two runs may have begun at what their clocks told was the same time.
-        self._narrator = Narrator(node, self.name, str(time.time_ns()), resume.last_sequence)
+        self._messages = MessageFactory(node, self.name, str(time.time_ns()), resume.last_sequence)
         self._heard_until = resume.heard_until
         self._signal = SignalMonitor()
         self._status: SourceStatus = "offline"
@@ -272,7 +272,7 @@ class Source:
     def _tell_gap(self, gap: Gap) -> None:
         self._gaps += 1
         self._last_gaps.append(gap)
-        message = self._narrator.gap(gap, self._clock.utc)
+        message = self._messages.gap(gap, self._clock.utc)
         for publisher in self._publishers:
             publisher.gap(message)
 
@@ -295,7 +295,7 @@ class Source:
     def _publish(self, events: Sequence[Event]) -> None:
         for event in events:
             self._events += 1
-            message = self._narrator.event(event, self._clock.utc)
+            message = self._messages.event(event, self._clock.utc)
             for publisher in self._publishers:
                 publisher.event(message)
 

@@ -127,7 +127,7 @@ def segment_id(onset: datetime, *identity: str) -> uuid.UUID:
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class Narrator:
+class MessageFactory:
     """Turns the events and gaps of one source into messages, in order.
 
     The UTC time of an onset is fixed when its segment starts, and everything after is counted in

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from detector.publish import topics
 from detector.publish.mqtt.backoff import Backoff
-from detector.publish.mqtt.retained import RetainedValues
-from detector.publish.mqtt.sparse_log import SparseLog
+from detector.publish.mqtt.rate_limited_log import RateLimitedLog
+from detector.publish.mqtt.retained_values import RetainedValues
 from detector.publish.outbox.entries import QueuedMessage
 from detector.publish.outbox.memory import MemoryOutbox
 from tests.publish.helpers import Logs, event, gap
@@ -128,7 +128,7 @@ def test_pauses_double_up_to_the_longest_and_begin_anew() -> None:
 
 def test_what_goes_on_is_said_once_then_as_a_reminder_with_its_count(logs: Logs) -> None:
     now = 0.0
-    sparse = SparseLog(lambda: now)
+    sparse = RateLimitedLog(lambda: now)
     for now in (0.0, 1.0, 2.0, 599.0, 600.0, 601.0):  # noqa: B007 - read by the clock
         sparse.say("warning", "no broker", "gone", port=1)
     assert [(e["level"], e.get("times_since_last_said")) for e in logs.entries] == [
@@ -143,7 +143,7 @@ def test_what_goes_on_is_said_once_then_as_a_reminder_with_its_count(logs: Logs)
 
 @pytest.mark.parametrize(("cause", "level"), [("no broker", "warning"), ("no", "debug")])
 def test_forgotten_cause_is_news_again(cause: str, level: str, logs: Logs) -> None:
-    sparse = SparseLog(lambda: 0.0)
+    sparse = RateLimitedLog(lambda: 0.0)
     sparse.say("warning", "no broker", "gone")
     sparse.forget(cause, "unknown")
     sparse.say("warning", "no broker", "gone")
@@ -151,7 +151,7 @@ def test_forgotten_cause_is_news_again(cause: str, level: str, logs: Logs) -> No
 
 
 def test_only_so_many_causes_are_remembered(logs: Logs) -> None:
-    sparse = SparseLog(lambda: 0.0)
+    sparse = RateLimitedLog(lambda: 0.0)
     for word in range(2000):
         sparse.say("warning", f"refused {word}", "refused")
     sparse.say("warning", "refused 1999", "refused")

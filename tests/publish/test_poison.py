@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from paho.mqtt.packettypes import PacketTypes
 
-from detector.publish.mqtt.suspicion import Suspicion
+from detector.publish.mqtt.poison import PoisonDetector
 from tests.broker import Broker, Proxy
 from tests.publish.helpers import EVENTS, STATUS, Logs, event, publishing, sequences
 
@@ -76,7 +76,7 @@ async def test_trouble_that_passes_keeps_no_value_from_the_broker(broker: Broker
         if (
             not from_client
             or packet[0] >> 4 != PacketTypes.PUBLISH
-            or lost == Suspicion.POISON_AFTER
+            or lost == PoisonDetector.POISON_AFTER
         ):
             return True
         lost += 1

@@ -8,11 +8,12 @@ kind of entity). A component that is no longer there is removed by naming it wit
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Protocol, get_args
+from typing import Any, Final, get_args
 
 import structlog
 
 from detector.publish import topics
+from detector.publish.mqtt.client import MqttClient
 from detector.publish.mqtt.connection import Received
 from detector.records import SourceStatus
 from detector.settings.homeassistant import HomeAssistantSettings
@@ -29,19 +30,11 @@ OTHER: Final = "other"
 """The event type of labels that have no type of their own."""
 
 _HEARING: Final = ("listening", "silent", "clipping")
-"""States in which a source's entities are available."""
+"""LabelStates in which a source's entities are available."""
 
 
 Labels = Mapping[str, Mapping[str, str]]
 """By source: the names of the labels that it can report, by slug."""
-
-
-class Broker(Protocol):
-    """What discovery needs of the connection."""
-
-    def retain(self, topic: str, payload: str, *, again: bool = False) -> None: ...
-
-    def subscribe(self, topic: str, received: Any) -> None: ...  # noqa: ANN401
 
 
 def device_id(prefix: str, node: str) -> str:
@@ -126,10 +119,10 @@ class HomeAssistant:
         mqtt: MqttSettings,
         node: str,
         version: str,
-        broker: Broker,
+        client: MqttClient,
     ) -> None:
         self._version = version
-        self._settings, self._mqtt, self._node, self._broker = settings, mqtt, node, broker
+        self._settings, self._mqtt, self._node, self._client = settings, mqtt, node, client
         self._parts: dict[str, Component] = {}
         self._gone: dict[str, Component] = {}
 
@@ -139,8 +132,8 @@ class HomeAssistant:
 
     def start(self, sources: Labels) -> None:
         """Tell what there is, whenever Home Assistant or the broker may have forgotten it."""
-        self._broker.subscribe(f"{self._settings.discovery_prefix}/status", self._born)
-        self._broker.subscribe(self.topic, self._told_before)
+        self._client.subscribe(f"{self._settings.discovery_prefix}/status", self._on_birth)
+        self._client.subscribe(self.topic, self._on_earlier_payload)
         self.update(self._settings, sources)
 
     def update(self, settings: HomeAssistantSettings, sources: Labels) -> None:
@@ -151,18 +144,18 @@ class HomeAssistant:
             if name not in self._parts:
                 self._gone[name] = {"platform": component["platform"]}
         self._gone = {name: c for name, c in self._gone.items() if name not in self._parts}
-        self._tell()
+        self._publish()
 
-    def _tell(self, *, again: bool = False) -> None:
+    def _publish(self, *, again: bool = False) -> None:
         message = payload(self._mqtt, self._node, self._version, self._parts, self._gone)
-        self._broker.retain(self.topic, message, again=again)
+        self._client.retain(self.topic, message, again=again)
 
-    def _born(self, message: Received) -> None:
+    def _on_birth(self, message: Received) -> None:
         if message.payload == b"online" and not message.retained:
             log.debug("home assistant has started")
-            self._tell(again=True)
+            self._publish(again=True)
 
-    def _told_before(self, message: Received) -> None:
+    def _on_earlier_payload(self, message: Received) -> None:
         """What the broker held when we came: an earlier run may have told of more."""
         if not message.retained:
             return
@@ -170,7 +163,7 @@ class HomeAssistant:
         if not gone.keys() <= self._gone.keys():
             log.info("removed from home assistant", components=sorted(gone))
             self._gone |= gone
-            self._tell()
+            self._publish()
 
 
 def _of_source(

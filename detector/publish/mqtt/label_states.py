@@ -1,4 +1,4 @@
-"""Which labels are heard now, and which of them have a state with the broker."""
+"""Which labels are ON now, and which of them have a state with the broker."""
 
 import uuid
 from typing import Final, Literal
@@ -8,7 +8,7 @@ from detector.publish.messages import EventMessage
 State = Literal["ON", "OFF"]
 
 
-class States:
+class LabelStates:
     """A label is named by its topic. It is ON from the start of a segment to the end of the last.
 
     Labels that were declared have a state for good. Others pass: a model that spells words can
