@@ -1,4 +1,4 @@
-"""What the daemon tells whoever carries its words to the world."""
+"""What the daemon hands to whoever publishes it."""
 
 from collections.abc import Sequence
 from datetime import datetime

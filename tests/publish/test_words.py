@@ -112,7 +112,7 @@ async def test_a_word_that_is_declared_while_it_is_on_keeps_its_state(broker: Br
 async def test_words_heard_without_a_broker_have_only_so_many_states(
     tmp_path: Path, logs: Logs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(LabelStates, "PASSING", 20)
+    monkeypatch.setattr(LabelStates, "MOST_UNDECLARED", 20)
     with Broker(tmp_path) as broker:
         async with delivering(broker.settings(), tmp_path / "state") as publisher:
             for word in range(40):

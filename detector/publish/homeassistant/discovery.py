@@ -1,9 +1,9 @@
-"""Tells Home Assistant what there is to see: one device a node, by MQTT device discovery.
+"""Home Assistant finds a node by MQTT device discovery: one device, with its entities.
 
 Home Assistant's own words stand in home-assistant.io/integrations/mqtt and, as the schema that a
 payload must pass, in its source: homeassistant/components/mqtt (schemas.py, and a file for each
 kind of entity). A component that is no longer there is removed by naming it with nothing but its
-`platform`, so what an earlier run has told is read back from the broker, which retains it.
+`platform`, so what an earlier run has published is read back from the broker, which retains it.
 """
 
 import json
@@ -98,12 +98,12 @@ def payload(
 
 
 def removed(before: bytes, parts: Mapping[str, Component]) -> dict[str, Component]:
-    """What an earlier message tells of and there is no more, as it is to be removed."""
+    """The components of an earlier message that there are no more, as they are to be removed."""
     try:
-        told = json.loads(before)["components"]
+        earlier = json.loads(before)["components"]
         return {
             name: {"platform": component["platform"]}
-            for name, component in told.items()
+            for name, component in earlier.items()
             if len(component) > 1 and name not in parts
         }
     except (ValueError, KeyError, TypeError, AttributeError):  # not of ours
@@ -156,7 +156,7 @@ class HomeAssistant:
             self._publish(again=True)
 
     def _on_earlier_payload(self, message: Received) -> None:
-        """What the broker held when we came: an earlier run may have told of more."""
+        """What the broker held when we came: an earlier run may have published more."""
         if not message.retained:
             return
         gone = removed(message.payload, self._parts)

@@ -132,7 +132,7 @@ class MqttPublisher(Publisher):
     def event(self, message: EventMessage) -> None:
         if not self._retained.follow(message):
             self._log.say("warning", "states", "too many words at a time: some have no state",
-                          most=LabelStates.PASSING, label=message.label)  # fmt: skip
+                          most=LabelStates.MOST_UNDECLARED, label=message.label)  # fmt: skip
         self._outbox.put(message, self._clock())
         self.outbox_changed()
 

@@ -81,7 +81,7 @@ class RetainedTopics:
         if state is None:
             return message.type == "end"
         self.set(topic, state)
-        if state == "OFF" and self._states.passes(topic):
+        if state == "OFF" and self._states.is_undeclared(topic):
             self._leaving.add(topic)
         return True
 
