@@ -13,6 +13,7 @@ import contextlib
 import signal
 import time
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -128,7 +129,9 @@ async def _serve(
 def _resume_point(outbox: Outbox | None, source: str) -> ResumePoint:
     if outbox is None:
         return ResumePoint()
-    return ResumePoint(outbox.sequence(source), outbox.previous_run.heard_until.get(source))
+    return ResumePoint(
+        partial(outbox.sequence, source), outbox.previous_run.heard_until.get(source)
+    )
 
 
 def _offer_control(

@@ -136,14 +136,22 @@ class MessageFactory:
 
     _DIGITS: Final = 4
 
-    def __init__(self, node: str, source: str, salt: str = "", last_sequence: int = 0) -> None:
-        """Go on counting after `last_sequence`.
+    def __init__(
+        self,
+        node: str,
+        source: str,
+        salt: str = "",
+        last_sequence: Callable[[], int] = lambda: 0,
+    ) -> None:
+        """Count events from 1, but never below what `last_sequence` gives.
 
+        It is asked for each event: an outbox on a disk that answers late may have numbers of an
+        earlier run, and gives numbers to the ends of what that run left open.
         `salt` makes ids differ between runs whose clocks may have told the same time.
         """
         self._node, self._source, self._salt = node, source, salt
         self._onsets: dict[tuple[str, str, int], datetime] = {}
-        self._sequence = last_sequence
+        self._sequence, self._last_sequence = 0, last_sequence
 
     def event(self, event: Event, utc: Callable[[int], datetime]) -> EventMessage:
         """Describe `event`; `utc` tells when a sample of the source was heard."""
@@ -157,7 +165,7 @@ class MessageFactory:
             if event.offset_sample is None
             else round((event.offset_sample - event.onset_sample) / SAMPLE_RATE, 3)
         )
-        self._sequence += 1
+        self._sequence = max(self._sequence, self._last_sequence()) + 1
         return EventMessage(
             id=segment_id(onset, self._node, self._source, event.model, event.label, self._salt),
             type=event.type,

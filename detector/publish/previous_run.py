@@ -21,8 +21,8 @@ class PreviousRun:
 class ResumePoint:
     """Where one source goes on from."""
 
-    last_sequence: int = 0
-    """The number of its last event; 0 if there was none."""
+    last_sequence: Callable[[], int] = lambda: 0
+    """Tells the number of its last event; 0 if there was none."""
     heard_until: datetime | None = None
     """UTC; None if nothing is known."""
 

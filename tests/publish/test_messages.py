@@ -243,3 +243,13 @@ def test_sequence_counts_every_event_of_a_source() -> None:
 def test_silence_has_a_level_that_json_can_hold(level: float) -> None:
     message = MessageFactory("attic", "hall").event(heard(level_dbfs=level), utc)
     assert json.loads(message.to_json())["level_dbfs"] == -120.0
+
+
+def test_a_number_that_was_given_elsewhere_meanwhile_is_not_given_again() -> None:
+    last = 7
+    factory = MessageFactory("attic", "hall", last_sequence=lambda: last)
+    assert factory.event(heard(), utc).sequence == 8
+    last = 500  # an outbox on a disk that answers late
+    assert factory.event(heard(), utc).sequence == 501
+    last = 0
+    assert factory.event(heard(), utc).sequence == 502
