@@ -15,7 +15,7 @@ from detector.events.segments.label_rules import hint
 from detector.operate.schedule import Schedule
 from detector.pipeline import pattern_input
 from detector.publish import topics
-from detector.publish.commands.commands import Done
+from detector.publish.commands.commands import CommandResult
 from detector.publish.commands.replies import Explanation
 from detector.publish.homeassistant.discovery import HomeAssistant
 from detector.publish.mqtt.publisher import MqttPublisher
@@ -48,7 +48,7 @@ class ControllableSource(Protocol):
     def explain(self, at: datetime, within_s: float) -> Explanation: ...
 
 
-class CommandHandler:
+class ServiceCommands:
     """Carries out commands, in the thread of the event loop.
 
     A command is checked whole before anything is done, so one that is refused has no effect.
@@ -75,7 +75,7 @@ class CommandHandler:
         for name in self._sources:
             self._publish_muted(name, "OFF")
 
-    def mute(self, source: str | None, duration_s: float | None) -> Done:
+    def mute(self, source: str | None, duration_s: float | None) -> CommandResult:
         names = self._source_names(source)
         for name in names:
             self._cancel_unmute(name)
@@ -88,17 +88,17 @@ class CommandHandler:
         until = "it is unmuted"
         if duration_s is not None:
             until = f"{datetime.now(UTC) + timedelta(seconds=duration_s):%Y-%m-%dT%H:%M:%SZ}"
-        return Done(f"muted until {until}: {', '.join(names)}")
+        return CommandResult(f"muted until {until}: {', '.join(names)}")
 
-    def unmute(self, source: str | None) -> Done:
+    def unmute(self, source: str | None) -> CommandResult:
         names = self._source_names(source)
         for name in names:
             self._unmute(name)
-        return Done(f"not muted: {', '.join(names)}")
+        return CommandResult(f"not muted: {', '.join(names)}")
 
     def set_threshold(
         self, model: str | None, label: str, onset: float | None, offset: float | None
-    ) -> Done:
+    ) -> CommandResult:
         listener = self._model_with_label(model, label)
         settings = listener.settings
         changes = {"onset_threshold": onset, "offset_threshold": offset}
@@ -113,12 +113,12 @@ class CommandHandler:
         )
         if not publishes(listener, label):
             now += "; it is no event itself, so this counts for patterns alone"
-        return Done(
+        return CommandResult(
             f"models.{listener.name}.labels.{label}: {now}; until the next restart or reload, "
             "so write it to the configuration to keep it"
         )
 
-    def reload(self) -> Done:
+    def reload(self) -> CommandResult:
         if self._path is None:
             raise ConfigError("the service runs on its defaults: there is no file to read again")
         new = load_config(self._path)
@@ -129,14 +129,14 @@ class CommandHandler:
             later = f"; only a restart changes {', '.join(restart)}" if restart else ""
             raise ConfigError(f"{error}{later}") from None
         rest = f"; after a restart: {', '.join(restart)}" if restart else ""
-        return Done(f"{self._path} was read again{rest}", restart=restart)
+        return CommandResult(f"{self._path} was read again{rest}", restart=restart)
 
-    def explain(self, source: str | None, at: datetime, within_s: float) -> Done:
+    def explain(self, source: str | None, at: datetime, within_s: float) -> CommandResult:
         if source is None and len(self._sources) > 1:
             raise ConfigError(f"source: which one? there are {', '.join(self._sources)}")
         [name] = self._source_names(source)
         explanation = self._sources[name].explain(at, within_s)
-        return Done(
+        return CommandResult(
             f"{len(explanation.labels)} labels stood out in {name}", explanation=explanation
         )
 

@@ -10,7 +10,8 @@ deadline, then the broker is told and the connection closed.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,23 +19,25 @@ import structlog
 
 from detector import __version__
 from detector.configured_model import Listener
-from detector.control import CommandHandler
+from detector.control import ServiceCommands
 from detector.errors import ModelFailedError
 from detector.inference.worker import Worker
 from detector.loading import Model
 from detector.operate.schedule import Schedule
 from detector.operate.stop_signals import stop_signals
 from detector.operate.systemd import notify
-from detector.publish.commands.commands import Control
+from detector.publish.commands.commands import CommandListener
 from detector.publish.console import ConsolePublisher
 from detector.publish.fan_out import FanOut
 from detector.publish.homeassistant.discovery import HomeAssistant
 from detector.publish.mqtt.publisher import MqttPublisher
 from detector.publish.outbox.durable import DurableOutbox
 from detector.publish.outbox.outbox import Outbox
+from detector.publish.previous_run import ResumePoint, end_messages
 from detector.publish.publisher import Publisher
 from detector.settings.config import Config
 from detector.source import Source
+from detector.stats import Stats
 
 log = structlog.get_logger()
 
@@ -81,51 +84,74 @@ async def _serve(
 ) -> None:
     """As `serve`; over MQTT if there is an outbox."""
     mqtt = MqttPublisher(config.mqtt, config.node, outbox) if outbox is not None else None
-    publishers: list[Publisher] = [*extra, *([mqtt] if mqtt else [])]
-    if config.console.enabled:
-        publishers.append(ConsolePublisher())
+    console = [ConsolePublisher()] if config.console.enabled else []
+    publisher = FanOut([*extra, *([mqtt] if mqtt else []), *console])
+    if outbox is not None:  # before the sources count on
+        for message in end_messages(outbox.previous_run, outbox.sequence):
+            publisher.event(message)
     workers = {name: Worker(model.session) for name, model in models.items()}
-    schedule = Schedule(config.schedule, config.time_zone)
-    sources = [
-        Source(
-            settings,
-            config.node,
-            [(models[name].listener, workers[name]) for name in settings.models or models],
-            FanOut(publishers),
-            schedule,
-            config.patterns,
-            outbox.sequence(settings.name) if outbox is not None else 0,
-        )
-        for settings in config.sources
-    ]
-    listeners = [model.listener for model in models.values()]
+    sources = list(_sources(config, models, workers, publisher, outbox))
     for source in sources:
         source.declare()
     if mqtt:
-        _offer_control(mqtt, config, sources, listeners, path)
+        _offer_control(mqtt, config, sources, [model.listener for model in models.values()], path)
+    try:
+        failure = await _run(sources, publisher, mqtt)
+    finally:
+        await asyncio.gather(*(worker.close(INFERENCE_GRACE_S) for worker in workers.values()))
+    log.info("stopped")
+    if failure:
+        raise failure
+
+
+def _sources(
+    config: Config,
+    models: dict[str, Model],
+    workers: dict[str, Worker],
+    publisher: Publisher,
+    outbox: Outbox | None,
+) -> Iterator[Source]:
+    """What the configuration names."""
+    schedule = Schedule(config.schedule, config.time_zone)
+    for settings in config.sources:
+        yield Source(
+            settings,
+            config.node,
+            [(models[name].listener, workers[name]) for name in settings.models or models],
+            publisher,
+            schedule,
+            config.patterns,
+            _resume_point(outbox, settings.name),
+        )
+
+
+async def _run(
+    sources: Sequence[Source], publisher: Publisher, mqtt: MqttPublisher | None
+) -> ModelFailedError | None:
+    """Run the sources until they have ended, a signal asks to stop, or a model has failed.
+
+    Then stop in order, and return the failure if there was one.
+    """
     async with stop_signals() as stop, asyncio.TaskGroup() as group:
         sending = group.create_task(_without_end(mqtt.run), name="mqtt") if mqtt else None
-        stats = group.create_task(_publish_stats(mqtt, sources), name="stats") if mqtt else None
+        stats = group.create_task(_publish_stats(publisher, mqtt, sources), name="stats")
         hearing = [
             group.create_task(_hear(source), name=f"source {source.name}") for source in sources
         ]
         notify("READY=1")
-        log.info("ready", node=config.node, sources=[s.name for s in sources], models=list(models))
+        log.info("ready", sources=[source.name for source in sources])
         failure = await _until(stop, hearing)
         notify("STOPPING=1")
         for task in hearing:
             task.cancel()
         await asyncio.wait(hearing)
-        if mqtt and sending and stats:
-            stats.cancel()
+        stats.cancel()
+        if mqtt and sending:
             left = await mqtt.drain(DRAIN_DEADLINE_S)
             if left:
                 log.warning("stopped with events that no broker took: they wait", events=left)
             sending.cancel()
-    await asyncio.gather(*(worker.close(INFERENCE_GRACE_S) for worker in workers.values()))
-    log.info("stopped")
-    if failure:
-        raise failure
+    return failure
 
 
 async def _hear(source: Source) -> ModelFailedError | None:
@@ -149,6 +175,14 @@ async def _without_end(run: Callable[[], Awaitable[None]]) -> None:
             return
 
 
+def _resume_point(outbox: Outbox | None, source: str) -> ResumePoint:
+    if outbox is None:
+        return ResumePoint()
+    return ResumePoint(
+        partial(outbox.sequence, source), outbox.previous_run.heard_until.get(source)
+    )
+
+
 def _offer_control(
     mqtt: MqttPublisher,
     config: Config,
@@ -162,9 +196,9 @@ def _offer_control(
     if settings.enabled:
         discovery.start({source.name: source.labels for source in sources})
     if config.mqtt.commands:
-        handler = CommandHandler(config, path, sources, listeners, mqtt, discovery)
+        handler = ServiceCommands(config, path, sources, listeners, mqtt, discovery)
         handler.start()
-        Control(config.mqtt.prefix, config.node, mqtt, handler).start()
+        CommandListener(config.mqtt.prefix, config.node, mqtt, handler).start()
 
 
 async def _until(
@@ -186,14 +220,15 @@ async def _until(
         stopped.cancel()
 
 
-async def _publish_stats(mqtt: MqttPublisher, sources: Sequence[Source]) -> None:
+async def _publish_stats(
+    publisher: Publisher, mqtt: MqttPublisher | None, sources: Sequence[Source]
+) -> None:
     began = time.monotonic()
     while True:
-        mqtt.stats(
-            {
-                "uptime_s": round(time.monotonic() - began),
-                **mqtt.counts(),
-                "sources": {source.name: source.stats() for source in sources},
-            }
+        stats = Stats(
+            uptime_s=round(time.monotonic() - began),
+            sources={source.name: source.stats() for source in sources},
+            delivery=mqtt.delivery() if mqtt else None,
         )
+        publisher.stats(stats)
         await asyncio.sleep(STATS_INTERVAL_S)

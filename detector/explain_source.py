@@ -10,8 +10,7 @@ from detector.errors import ConfigError
 from detector.events.explain.segment_log import SegmentLog, SegmentRecord
 from detector.explanations import MEMORY_S, Finding, LabelFacts, PatternFacts
 from detector.publish.commands.replies import Explanation, LabelExplanation, PatternExplanation
-from detector.publish.messages import SourceStatus
-from detector.records import SAMPLE_RATE, Gap
+from detector.records import SAMPLE_RATE, Gap, SourceStatus
 
 _OUTAGE: Final[frozenset[SourceStatus]] = frozenset(("stalled", "offline"))
 """While a source is so, no sound comes."""

@@ -43,6 +43,10 @@ down: the service was not running.
 """
 
 
+SourceStatus = Literal["listening", "stalled", "offline", "silent", "clipping"]
+"""What a source does. In all but stalled and offline, sound comes in."""
+
+
 @dataclass(frozen=True, slots=True)
 class AudioBlock:
     """Consecutive mono samples of one source."""

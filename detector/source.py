@@ -35,11 +35,23 @@ from detector.operate.schedule import Schedule
 from detector.overload import OverloadRule
 from detector.pipeline import Pipeline
 from detector.publish.commands.replies import Explanation
-from detector.publish.messages import Narrator, SourceStatus
+from detector.publish.messages import MessageFactory
+from detector.publish.previous_run import ResumePoint, down_gap
 from detector.publish.publisher import Publisher
-from detector.records import SAMPLE_RATE, AudioBlock, Cut, Event, Gap, Scores, Unscored, Window
+from detector.records import (
+    SAMPLE_RATE,
+    AudioBlock,
+    Cut,
+    Event,
+    Gap,
+    Scores,
+    SourceStatus,
+    Unscored,
+    Window,
+)
 from detector.settings.patterns import PatternSettings
 from detector.settings.sources import SourceSettings
+from detector.stats import SourceStats
 
 log = structlog.get_logger()
 
@@ -65,9 +77,9 @@ class Source:
         publisher: Publisher,
         schedule: Schedule,
         patterns: Mapping[str, PatternSettings],
-        last_sequence: int = 0,
+        resume: ResumePoint = ResumePoint(),  # noqa: B008 (it is frozen)
     ) -> None:
-        self.name = settings.name
+        self.name, self._node = settings.name, node
         self._models = [model for model, _ in models]
         self._workers = {model.name: worker for model, worker in models}
         self._publisher = publisher
@@ -80,7 +92,8 @@ class Source:
         self._schedule, self._muted = schedule, False
         self._last_gaps: deque[Gap] = deque(maxlen=GAPS_KEPT)
         # Two runs may have begun at what their clocks told was the same time.
-        self._narrator = Narrator(node, self.name, str(time_ns()), last_sequence)
+        self._messages = MessageFactory(node, self.name, str(time_ns()), resume.last_sequence)
+        self._heard_until = resume.heard_until
         self._signal = SignalMonitor()
         self._sound, self._progress = Notice(), Notice()
         """There is more work for the lanes; a lane has done some."""
@@ -91,7 +104,7 @@ class Source:
         self._hung: set[str] = set()
         """The models that do not answer."""
         self._status: SourceStatus = "offline"
-        self._samples_heard = self._samples_overrun = 0
+        self._samples_heard = self._samples_overrun = self._samples_not_finite = 0
         self._windows_skipped = self._windows_failed = 0
         self._events = self._suppressed = self._gaps = 0
 
@@ -153,18 +166,19 @@ class Source:
             self._hung.clear()
             self._set_captured("offline")
 
-    def stats(self) -> dict[str, int | str]:
+    def stats(self) -> SourceStats:
         lanes = self._pipeline.lanes
-        return {
-            "status": self._status,
-            "samples_heard": self._samples_heard,
-            "samples_overrun": self._samples_overrun,
-            "windows_skipped": self._windows_skipped + sum(lane.skipped for lane in lanes),
-            "windows_failed": self._windows_failed + sum(lane.failed for lane in lanes),
-            "events": self._events,
-            "events_held": self._suppressed,
-            "gaps": self._gaps,
-        }
+        return SourceStats(
+            status=self._status,
+            samples_heard=self._samples_heard,
+            samples_overrun=self._samples_overrun,
+            samples_not_finite=self._samples_not_finite,
+            windows_skipped=self._windows_skipped + sum(lane.skipped for lane in lanes),
+            windows_failed=self._windows_failed + sum(lane.failed for lane in lanes),
+            events=self._events,
+            events_held=self._suppressed,
+            gaps=self._gaps,
+        )
 
     def mute(self) -> None:
         """Say nothing more of what is heard; what was told to begin ends here, cut off."""
@@ -235,9 +249,12 @@ class Source:
             if isinstance(item, AudioBlock):
                 self._samples_heard += len(item.samples)
                 self._watch_signal(item)
+                self._publish_down(item)
+                self._publisher.heard(self.name, self._clock.utc(item.end_sample))
                 self._publisher.level(self.name, float(np.square(item.samples).mean()))
             elif isinstance(item, Gap):
                 self._samples_overrun += item.length if item.reason == "overrun" else 0
+                self._samples_not_finite += item.length if item.reason == "not_finite" else 0
                 self._tell_gap(item)
             self._pipeline.push(item)
             self._sound.give()
@@ -296,11 +313,22 @@ class Source:
         self._refresh_status()
         self._progress.give()
 
+    def _publish_down(self, first: AudioBlock) -> None:
+        """Publish the gap since the previous run, with the first sound that is heard again."""
+        if self._heard_until is None:
+            return
+        heard_again = self._clock.utc(first.first_sample)
+        gap = down_gap(self._node, self.name, self._heard_until, heard_again)
+        self._heard_until = None
+        if gap is not None:
+            self._gaps += 1
+            self._publisher.gap(gap)
+
     def _tell_gap(self, gap: Gap) -> None:
         self._gaps += 1
         if gap.model is None:
             self._last_gaps.append(gap)
-        self._publisher.gap(self._narrator.gap(gap, self._clock.utc))
+        self._publisher.gap(self._messages.gap(gap, self._clock.utc))
 
     def _tell(self, told: Sequence[Event | Gap]) -> None:
         """Publish gaps, and what may be told of events; nothing that begins while it may not."""
@@ -323,7 +351,7 @@ class Source:
     def _publish(self, events: Sequence[Event]) -> None:
         for event in events:
             self._events += 1
-            self._publisher.event(self._narrator.event(event, self._clock.utc))
+            self._publisher.event(self._messages.event(event, self._clock.utc))
 
     def _show(self, lane: Lane, scores: Scores) -> None:
         """Publish the highest scores of a window, for tuning."""

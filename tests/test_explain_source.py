@@ -18,8 +18,7 @@ from detector.explain_source import SourceMemory, explain_source
 from detector.explanations import MEANING, LabelOutcome, PatternOutcome
 from detector.inference.bundle import load_bundle
 from detector.pipeline import Pipeline
-from detector.publish.messages import SourceStatus
-from detector.records import SAMPLE_RATE, Gap
+from detector.records import SAMPLE_RATE, Gap, SourceStatus
 from detector.settings.models import ModelSettings
 from tests.broker import Broker, broker
 from tests.bundles import tone_bundle

@@ -15,6 +15,7 @@ STAGES = ("capture", "features", "inference", "events", "publish")
 LEAF = (
     "boottime",
     "records",
+    "stats",
     "errors",
     "slugs",
     "decibels",

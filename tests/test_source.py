@@ -21,9 +21,9 @@ from detector.inference.bundle import load_bundle
 from detector.inference.session import Session
 from detector.inference.worker import MOST_FAILURES, Worker
 from detector.operate.schedule import Schedule
-from detector.publish.messages import EventMessage, GapMessage, SourceStatus
+from detector.publish.messages import EventMessage, GapMessage
 from detector.publish.publisher import Publisher
-from detector.records import SAMPLE_RATE, AudioBlock, FloatArray, Gap, Scores, Window
+from detector.records import SAMPLE_RATE, AudioBlock, FloatArray, Gap, Scores, SourceStatus, Window
 from detector.settings.models import ModelSettings
 from detector.settings.sources import SourceSettings
 from detector.source import Source
@@ -186,8 +186,8 @@ def test_a_burst_after_a_stall_is_heard_whole(
             heard.capture.close()
             await asyncio.wait_for(heard.task, PATIENCE_S)
             stats = heard.source.stats()
-            assert stats["windows_skipped"] == 0
-            assert stats["samples_heard"] == 10 * SAMPLE_RATE
+            assert stats.windows_skipped == 0
+            assert stats.samples_heard == 10 * SAMPLE_RATE
             assert [e.type for e in heard.written.events] == ["start", "end"] * 2
             assert heard.written.gaps == []
             assert [w.end_sample for w in model.windows if w.new_samples] == [
@@ -213,8 +213,8 @@ def test_a_model_that_cannot_keep_up_leaves_out_windows_and_is_never_very_late(
                 late.append(heard.capture.end - scored)
             assert max(late) / SAMPLE_RATE < 7
             stats = heard.source.stats()
-            assert int(stats["windows_skipped"]) > 15
-            assert stats["samples_overrun"] == 0
+            assert stats.windows_skipped > 15
+            assert stats.samples_overrun == 0
             assert heard.written.gaps == []
 
     asyncio.run(run())
@@ -231,7 +231,7 @@ def test_what_a_model_that_is_far_too_slow_did_not_see_is_a_gap_of_that_model(
             for gap in heard.written.gaps:
                 assert (gap.model, gap.reason) == ("tones@1", "overrun")
                 assert 0.1 < gap.duration_s < 8
-            assert heard.source.stats()["samples_overrun"] == 0
+            assert heard.source.stats().samples_overrun == 0
 
     asyncio.run(run())
 
@@ -279,7 +279,7 @@ def test_a_model_that_fails_is_a_gap_and_the_source_goes_on(
             await heard.until(lambda: heard.written.events)
             model.wrong = InferenceError("no numbers", "not_finite")
             await heard.pace(HOP_S * (MOST_FAILURES - 2))
-            await heard.until(lambda: int(heard.source.stats()["windows_failed"]) > 10)
+            await heard.until(lambda: heard.source.stats().windows_failed > 10)
             model.wrong = None
             await heard.pace(4, LOW_HZ)
             await heard.until(lambda: len(heard.written.events) == 3)
@@ -339,7 +339,7 @@ def test_a_source_that_fails_goes_offline_and_is_tried_again(
             first, again = heard.written.events[0], heard.written.events[2]
             assert again.type == "start"
             assert again.id != first.id
-            assert heard.source.stats()["events"] == 3
+            assert heard.source.stats().events == 3
 
     asyncio.run(run())
 
@@ -355,8 +355,8 @@ def test_a_gap_of_hours_is_no_backlog(monkeypatch: pytest.MonkeyPatch, model: Mo
             heard.capture.close()
             await asyncio.wait_for(heard.task, PATIENCE_S)
             stats = heard.source.stats()
-            assert (stats["windows_skipped"], stats["gaps"]) == (0, 1)
-            assert stats["samples_heard"] == 6 * SAMPLE_RATE
+            assert (stats.windows_skipped, stats.gaps) == (0, 1)
+            assert stats.samples_heard == 6 * SAMPLE_RATE
             assert [e.type for e in heard.written.events] == ["start", "end"] * 2
 
     asyncio.run(run())

@@ -23,7 +23,7 @@ from detector.publish.commands.replies import (
     PatternExplanation,
 )
 from detector.publish.messages import rfc3339
-from detector.publish.mqtt.connection import Link, Received
+from detector.publish.mqtt.connection import MqttConnection, Received
 from detector.publish.mqtt.publisher import client_id
 from detector.settings.config import Config
 from detector.settings.load import load_config
@@ -89,7 +89,7 @@ async def _ask(config: Config, request: str) -> AnswerMessage:
             answered.set_result(AnswerMessage.model_validate_json(message.payload))
 
     name = f"{client_id(config.mqtt, config.node)}-explain-{os.getpid()}"
-    async with Link(config.mqtt, name, None, received) as link:
+    async with MqttConnection(config.mqtt, name, None, received) as link:
         try:
             async with asyncio.timeout(config.mqtt.timeout_s):
                 for refusal in (

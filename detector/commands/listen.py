@@ -17,8 +17,9 @@ from detector.errors import SourceError
 from detector.loading import load_models
 from detector.operate.logs import configure
 from detector.publish.event_lines import LinesPublisher, describe
-from detector.publish.messages import EventMessage, GapMessage, SourceStatus
+from detector.publish.messages import EventMessage, GapMessage
 from detector.publish.publisher import Publisher
+from detector.records import SourceStatus
 from detector.settings.config import Config
 from detector.settings.load import load_config
 from detector.settings.mqtt import MqttSettings

@@ -16,7 +16,7 @@ from detector.operate.schedule import Schedule
 from detector.pipeline import Pipeline, replay
 from detector.publish.console import ConsolePublisher
 from detector.publish.event_lines import LinesPublisher
-from detector.publish.messages import Narrator
+from detector.publish.messages import MessageFactory
 from detector.publish.publisher import Publisher
 from detector.records import AudioBlock, Event, Gap, Scores, Window, to_seconds
 from detector.settings.load import load_config
@@ -46,7 +46,7 @@ def replay_files(
     clock = FixedClock((start or datetime.fromtimestamp(0, UTC)).replace(tzinfo=UTC))
     failures: list[DetectorError] = []
     for file, source in zip(files, _source_names(files), strict=True):
-        narrator = Narrator(NODE, source)
+        narrator = MessageFactory(NODE, source)
         try:
             opened = open_pcm(sys.stdin.buffer, rate, channels) if file == "-" else open_audio(file)
             with opened as blocks:

@@ -1,11 +1,14 @@
 """Several publishers as one, none of which can do harm to the others."""
 
 from collections.abc import Callable, Sequence
+from datetime import datetime
 
 import structlog
 
-from detector.publish.messages import EventMessage, GapMessage, SourceStatus
+from detector.publish.messages import EventMessage, GapMessage
 from detector.publish.publisher import Publisher
+from detector.records import SourceStatus
+from detector.stats import Stats
 
 log = structlog.get_logger()
 
@@ -28,6 +31,12 @@ class FanOut(Publisher):
 
     def source_status(self, source: str, status: SourceStatus) -> None:
         self._each(lambda publisher: publisher.source_status(source, status))
+
+    def stats(self, stats: Stats) -> None:
+        self._each(lambda publisher: publisher.stats(stats))
+
+    def heard(self, source: str, until: datetime) -> None:
+        self._each(lambda publisher: publisher.heard(source, until))
 
     def scores(self, source: str, top: dict[str, float]) -> None:
         self._each(lambda publisher: publisher.scores(source, top))

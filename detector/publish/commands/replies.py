@@ -1,9 +1,10 @@
-"""What is published beside events and gaps: counters, and answers to commands."""
+"""Answers to commands."""
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from detector.explanations import LabelFacts, PatternFacts
-from detector.publish.messages import Message, Moment, SourceStatus
+from detector.publish.messages import Message, Moment
+from detector.records import SourceStatus
 
 
 class LabelExplanation(LabelFacts):
@@ -47,29 +48,3 @@ class AnswerMessage(Message):
         default=(), description="settings that have changed and count after a restart"
     )
     explanation: Explanation | None = None
-
-
-class SourceStats(BaseModel):
-    """Counters since the daemon began. There may be more than these."""
-
-    model_config = ConfigDict(extra="allow")
-
-    status: SourceStatus
-    samples_heard: int = Field(ge=0)
-    samples_overrun: int = Field(ge=0)
-    windows_skipped: int = Field(ge=0)
-    events: int = Field(ge=0)
-    events_held: int = Field(ge=0, description="segments not told: muted, or quiet hours")
-    gaps: int = Field(ge=0)
-
-
-class StatsMessage(BaseModel):
-    """Counters since the daemon began. There may be more than these."""
-
-    model_config = ConfigDict(extra="allow")
-
-    uptime_s: int = Field(ge=0)
-    queued_events: int = Field(ge=0)
-    dropped_events: int = Field(ge=0)
-    rejected_events: int = Field(ge=0)
-    sources: dict[str, SourceStats]

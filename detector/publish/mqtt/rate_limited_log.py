@@ -8,7 +8,7 @@ import structlog
 log = structlog.get_logger()
 
 
-class SparseLog:
+class RateLimitedLog:
     """Says a thing once, then at debug level, with a reminder now and then.
 
     Two things are the same if their `cause` is. Of the causes, which may be as many as there are

@@ -1,9 +1,10 @@
 """What goes to the outbox on disk, and what comes back."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from detector.publish.outbox.outbox import Waiting
+from detector.publish.outbox.entries import OutboxEntry
+from detector.publish.outbox.stored_mapping import NO_CHANGES, MappingChanges
 from detector.publish.outbox.watermark import Watermark
 
 
@@ -20,19 +21,20 @@ class DeadLetter:
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class PendingChanges:
     """Changes that become durable together, or not at all.
 
-    One that failed may be applied again. If it had reached the disk all the same, as can be found
+    What failed may be applied again. If it had reached the disk all the same, as can be found
     out when the file is opened anew, then what waits is right, and so are the dead letters; only
     `dropped`, `rejected` and `lost` are counted twice.
     """
 
-    added: Sequence[Waiting] = ()
+    added: Sequence[OutboxEntry] = ()
     removed: Sequence[int] = ()
     dead: Sequence[DeadLetter] = ()
-    told: Sequence[str] = ()
-    untold: Sequence[str] = ()
+    retained_topics: MappingChanges = NO_CHANGES
+    open_events: MappingChanges = NO_CHANGES
+    """The last message of each, by its id."""
     dropped: int = 0
     """How many were never added, for want of room; below 0, how many were counted twice."""
     rejected: int = 0
@@ -66,16 +68,20 @@ class Applied:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    waiting: Sequence[Waiting]
+    """Entries that were read."""
+
+    entries: Sequence[OutboxEntry]
     counts: Counts
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
-    """What was found when the file was opened."""
+class StoredState:
+    """What was found when the file was opened, but for the entries."""
 
     counts: Counts
     watermark: Watermark
-    told: Sequence[str]
+    retained_topics: Sequence[str]
+    open_events: Mapping[str, str]
+    """The last message of each, by its id."""
     lost: int
     """Tickets given out of which the file knows nothing: it is older than it should be."""

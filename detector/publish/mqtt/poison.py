@@ -12,7 +12,7 @@ Key = int | str
 """The ticket of an event, or the topic of a retained value."""
 
 
-class Suspicion:
+class PoisonDetector:
     """Suspects the oldest of what was not confirmed when a connection was lost.
 
     Events leave the outbox as they are confirmed, so the oldest soon is the one. Retained values
