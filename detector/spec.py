@@ -92,12 +92,48 @@ class Fbank(Spec):
         """What a missing frame holds: the extractor pads with zeros before it normalises."""
         return -self.mean / (2 * self.std)
 
+    @property
+    def hop_multiple(self) -> int:
+        """Samples that a window and its hop are multiples of: each begins where a frame does."""
+        return self.shift_samples
+
+    @property
+    def describes_frames(self) -> bool:
+        """Whether it gives a spectrogram, (frames, mel_bins), and not samples."""
+        return True
+
+    def input_shape(self, window_samples: int) -> tuple[int, ...]:
+        """(frames, mel_bins): the least that an input without its batch axis must hold.
+
+        An extractor may pad the whole frames of a window with further ones.
+        """
+        return (self.frames_in(window_samples), self.mel_bins)
+
 
 class Waveform(Spec):
     """The samples themselves, brought to zero mean and unit variance within a window or not."""
 
     kind: Literal["waveform"] = "waveform"
     normalise: Literal["none", "zero_mean_unit_variance"]
+
+    @property
+    def padding(self) -> float:
+        """What a missing sample holds."""
+        return 0.0
+
+    @property
+    def hop_multiple(self) -> int:
+        """Samples that a window and its hop are multiples of: any number will do."""
+        return 1
+
+    @property
+    def describes_frames(self) -> bool:
+        """Whether it gives a spectrogram, and not samples."""
+        return False
+
+    def input_shape(self, window_samples: int) -> tuple[int, ...]:
+        """(samples,): what an input without its batch axis holds."""
+        return (window_samples,)
 
 
 Frontend = Annotated[Fbank | Waveform, Field(discriminator="kind")]
@@ -227,13 +263,8 @@ class BundleSpec(Spec):
             raise ValueError(
                 f"input.shape: {self.input.shape} must be a named batch axis and positive numbers"
             )
-        if isinstance(self.frontend, Fbank):
-            self._check_fbank(self.frontend, rest)
-        elif rest != [self.window.samples]:
-            raise ValueError(
-                f"input.shape: {self.input.shape} does not hold "
-                f"window.samples = {self.window.samples}"
-            )
+        self._check_window()
+        self._check_input(tuple(int(n) for n in rest))
         return self
 
     def _check_ctc(self, ctc: Ctc) -> None:
@@ -244,22 +275,32 @@ class BundleSpec(Spec):
             if slug is not None and slug not in slugs:
                 raise ValueError(f"ctc.{field}: no label has the slug {slug!r}")
 
-    def _check_fbank(self, fbank: Fbank, shape: list[str | int]) -> None:
+    def _check_window(self) -> None:
+        multiple = self.frontend.hop_multiple
         for field in ("samples", "hop_samples"):
             value = getattr(self.window, field)
-            if value % fbank.shift_samples:
+            if value % multiple:
                 raise ValueError(
                     f"window.{field}: {value} is not a multiple of "
-                    f"frontend.shift_samples = {fbank.shift_samples}"
+                    f"frontend.shift_samples = {multiple}"
                 )
-        frames = fbank.frames_in(self.window.samples)
-        if not frames:
+
+    def _check_input(self, shape: tuple[int, ...]) -> None:
+        least = self.frontend.input_shape(self.window.samples)
+        if not self.frontend.describes_frames:
+            if shape != least:
+                raise ValueError(
+                    f"input.shape: {self.input.shape} does not hold "
+                    f"window.samples = {self.window.samples}"
+                )
+            return
+        if not least[0]:
             raise ValueError(
                 f"window.samples: {self.window.samples} do not hold one frame of "
-                f"frontend.frame_samples = {fbank.frame_samples}"
+                "frontend.frame_samples"
             )
-        if len(shape) != 2 or shape[1] != fbank.mel_bins or int(shape[0]) < frames:  # noqa: PLR2004
+        if len(shape) != len(least) or shape[1:] != least[1:] or shape[0] < least[0]:
             raise ValueError(
-                f"input.shape: {self.input.shape} does not hold the window's {frames} frames "
-                f"of {fbank.mel_bins} mel bins"
+                f"input.shape: {self.input.shape} does not hold the window's {least[0]} frames "
+                f"of {least[1]} mel bins"
             )

@@ -26,7 +26,6 @@ from detector.spec import (
     BundleSpec,
     ClipOutput,
     Ctc,
-    Fbank,
     FramesOutput,
     Frontend,
     Input,
@@ -155,8 +154,7 @@ def _window(checkpoint: Checkpoint, timing: Timing, window_s: float | None) -> i
 
 
 def _hop(checkpoint: Checkpoint, timing: Timing, window: int, hop_s: float | None) -> int:
-    fbank = isinstance(checkpoint.features.frontend, Fbank)
-    step = checkpoint.features.step if fbank else 1
+    step = checkpoint.features.frontend.hop_multiple
     if checkpoint.task in ("frames", "ctc"):
         step = math.lcm(step, timing.hop_samples)  # so the frames of all windows coincide
     if hop_s is None:

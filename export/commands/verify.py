@@ -147,12 +147,11 @@ def _result(
 
 def _shifts(session: "Session", what: str, sounds: "FloatArray") -> dict[str, Any] | None:
     """How scores move with the spectrogram's content, if the bundle is given a spectrogram."""
-    from detector.spec import Fbank  # noqa: PLC0415
     from export.parity.parity import window_of  # noqa: PLC0415
     from export.parity.shifts import most_moved, sensitivity  # noqa: PLC0415
 
     spec = session.spec
-    if not isinstance(spec.frontend, Fbank):
+    if not spec.frontend.describes_frames:
         return None
     shifts = sensitivity(session, [window_of(sound, spec) for sound in sounds])
     shown = most_moved(shifts, _SHOWN)

@@ -14,7 +14,7 @@ from detector.errors import BundleError, ConfigError
 from detector.features.windows import Windower, WindowRequest
 from detector.inference.bundle import Bundle, built_in, load_bundle
 from detector.records import SAMPLE_RATE, AudioBlock, FloatArray
-from detector.spec import Fbank, Frontend, Input, Origin, WindowSpec
+from detector.spec import Frontend, Input, Origin, WindowSpec
 from export.checkpoints.checkpoint import Checkpoint, first_line, load_checkpoint
 from export.convert import LARGEST_GRAPH, Encoder, lay_out
 from export.graphs.attention import attention_layers
@@ -54,8 +54,7 @@ class Hearing:
         if found:
             return found[0][1].data
         # Too short for one frame: all of the window is padding.
-        padding = self.frontend.padding if isinstance(self.frontend, Fbank) else 0.0
-        return np.full(tuple(map(int, self.input.shape[1:])), padding, np.float32)
+        return np.full(tuple(map(int, self.input.shape[1:])), self.frontend.padding, np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,7 +248,7 @@ def _of_bundle(bundle: Bundle, choice: Choice) -> Base:
 
 def _extent(frontend: Frontend, given: Input) -> int:
     """Samples that the input stands for, its padding included."""
-    return int(given.shape[1]) * (frontend.shift_samples if isinstance(frontend, Fbank) else 1)
+    return int(given.shape[1]) * frontend.hop_multiple
 
 
 def _steps(base: Base) -> int | None:
@@ -266,7 +265,7 @@ def _steps(base: Base) -> int | None:
 
 
 def _hop(hearing: Hearing, choice: Choice) -> int:
-    step = hearing.frontend.shift_samples if isinstance(hearing.frontend, Fbank) else 1
+    step = hearing.frontend.hop_multiple
     if choice.frames and hearing.timing is not None:
         step = int(np.lcm(step, hearing.timing[0]))  # so the frames of all windows coincide
     window = hearing.window
