@@ -32,8 +32,9 @@ from detector.inference.session import Session
 from detector.records import SAMPLE_RATE, FloatArray
 from detector.spec import Fbank
 from export.features.window import window_of
+from export.heads.graph.base import BaseOptions
 from export.heads.make import make_head
-from export.heads.options import BaseOptions, HeadOptions
+from export.heads.options import HeadOptions
 from export.train.data import HELD_OUT, SPEECH, Row, esc50, label_slugs, read, speech
 
 LABELS = 5

@@ -10,6 +10,7 @@ import typer
 
 from detector import __version__
 from detector.cli import run_app
+from detector.errors import DetectorError
 
 if TYPE_CHECKING:
     from export.checkpoints.tasks import Task
@@ -22,6 +23,18 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+_EXTRAS = {
+    **dict.fromkeys(
+        (
+            *("huggingface_hub", "onnx", "onnx_ir", "onnxscript", "safetensors", "torch"),
+            "transformers",
+        ),
+        "export",
+    ),
+    "onnxruntime": "cpu",
+}
+"""Packages that commands need, and which extra installs them."""
 
 Precision = Literal["fp32", "fp16", "int8"]
 Decoding = Literal["multilabel", "multiclass"]
@@ -225,7 +238,8 @@ def head(  # noqa: PLR0913 (options of a command)
     command.
     """
     from export.commands.head import fit_head
-    from export.heads.options import BaseOptions, HeadOptions
+    from export.heads.graph.base import BaseOptions
+    from export.heads.options import HeadOptions
 
     options = HeadOptions(
         name=name,
@@ -329,7 +343,17 @@ def _terminate(_number: int, _frame: FrameType | None) -> None:
 
 def main() -> None:
     signal.signal(signal.SIGTERM, _terminate)
-    run_app(app, "detector-export")
+    try:
+        run_app(app, "detector-export")
+    except ModuleNotFoundError as error:
+        package = (error.name or "").split(".")[0]
+        if package not in _EXTRAS:
+            raise
+        sys.stderr.write(
+            f"detector-export: the Python package {package!r} is missing; install it with "
+            f"pip install 'audio-event-detector[{_EXTRAS[package]}]'\n"
+        )
+        sys.exit(DetectorError.exit_code)
 
 
 if __name__ == "__main__":

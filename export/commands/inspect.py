@@ -3,6 +3,7 @@
 import json
 import sys
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import onnx
@@ -10,9 +11,8 @@ from onnx.helper import tensor_dtype_to_np_dtype
 from rich.console import Console
 from rich.table import Table
 
-from detector.inference.bundle import Bundle
+from detector.inference.bundle import Bundle, load_bundle
 from detector.spec import BundleSpec, Label
-from export.commands.verify import open_bundle
 from export.graphs.attention import FUSED
 
 _SHOWN = 20
@@ -34,6 +34,15 @@ def inspect_bundle(bundle: str, *, all_labels: bool, as_json: bool) -> None:
         sys.stdout.write(json.dumps({"bundle": described, "graph": graph}, indent=2) + "\n")
         return
     _print(loaded, graph, len(loaded.spec.labels) if all_labels else _SHOWN)
+
+
+def open_bundle(name: str) -> Bundle:
+    """Load a bundle: a folder, with or without a slash in its name, or a built-in one.
+
+    Raises:
+        BundleError: it is none, or broken.
+    """
+    return load_bundle(f"./{name}" if "/" not in name and Path(name).is_dir() else name)
 
 
 def graph_facts(bundle: Bundle) -> dict[str, Any]:

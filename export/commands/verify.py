@@ -11,10 +11,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from detector.inference.bundle import Bundle, load_bundle
+from detector.inference.bundle import Bundle
 from detector.inference.session import Session
 from detector.records import FloatArray
 from export.checkpoints.checkpoint import load_checkpoint
+from export.commands.inspect import open_bundle
 from export.features.window import window_of
 from export.graphs.precision import PARITY_LIMITS
 from export.parity.agreement import Agreement, check_labels, compare, task_of, verdict
@@ -60,15 +61,6 @@ def verify_bundle(
         _print(result)
     if any(row["verdict"] == "differs" for row in result["parity"]):
         raise typer.Exit(FAILED)
-
-
-def open_bundle(name: str) -> Bundle:
-    """Load a bundle: a folder, with or without a slash in its name, or a built-in one.
-
-    Raises:
-        BundleError: it is none, or broken.
-    """
-    return load_bundle(f"./{name}" if "/" not in name and Path(name).is_dir() else name)
 
 
 def _sounds(bundle: Bundle, audio: Path | None) -> tuple[Sounds, list[str]]:

@@ -3,20 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from export.graphs.precision import Precision
-
-
-@dataclass(frozen=True, slots=True)
-class BaseOptions:
-    """What the person may ask of a base."""
-
-    frames: bool = False
-    window_s: float | None = None
-    hop_s: float | None = None
-    precision: Precision | None = None
-    """Of a checkpoint's weights; fp32 if None."""
-    revision: str | None = None
-    allow_pickle: bool = False
+from export.heads.graph.base import BaseOptions
 
 
 @dataclass(frozen=True, slots=True)

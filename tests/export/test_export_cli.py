@@ -1,6 +1,7 @@
 """`detector-export` as its user meets it: real processes, exit codes, what they leave."""
 
 import json
+import os
 import resource
 import signal
 import subprocess
@@ -283,3 +284,29 @@ def test_a_signal_ends_the_export_and_leaves_nothing(
     # A shell says 130 of either; Python ends itself by the signal if code in a string was running.
     assert process.returncode in (128 + number, -number)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("package", ["torch", "transformers", "onnx"])
+@pytest.mark.parametrize("arguments", [("model", "x", "--out", "y"), ("inspect", "sounds")])
+def test_a_package_that_is_missing_is_named_with_what_installs_it(
+    package: str, arguments: tuple[str, ...], tmp_path: Path
+) -> None:
+    """A package that Python is forbidden to import stands in for one that is not installed."""
+    without = f"import sys; sys.modules[{package!r}] = None; from export.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", without, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        cwd=tmp_path,
+    )
+    if arguments[0] == "inspect" and package != "onnx":
+        assert done.returncode == 0, done.stderr
+        return
+    assert done.returncode == 3
+    assert done.stderr == (
+        f"detector-export: the Python package {package!r} is missing; install it with "
+        "pip install 'audio-event-detector[export]'\n"
+    )

@@ -27,8 +27,9 @@ from detector.inference.bundle import load_bundle
 from detector.spec import BundleSpec
 from export.cli import app
 from export.heads.fit.freeze import unfreeze
+from export.heads.graph.base import BaseOptions
 from export.heads.make import make_head
-from export.heads.options import BaseOptions, HeadOptions
+from export.heads.options import HeadOptions
 from tests.bundles import loudness_bundle
 from tests.export import checkpoints
 from tests.export.tones import HZ, small_base, tone, tone_folders, tone_table, write
@@ -317,7 +318,8 @@ import sys
 from pathlib import Path
 from detector.errors import DetectorError
 from export.heads.make import make_head
-from export.heads.options import BaseOptions, HeadOptions
+from export.heads.graph.base import BaseOptions
+from export.heads.options import HeadOptions
 from tests.export.test_heads import Notes
 base, data, out = sys.argv[1:]
 try:

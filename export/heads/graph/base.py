@@ -22,7 +22,6 @@ from export.graphs.graph import export_network
 from export.graphs.precision import Precision, to_precision
 from export.heads.graph.frame_grid import FrameGrid
 from export.heads.graph.surgery import cut, find_hidden
-from export.heads.options import BaseOptions
 
 HiddenStates = Callable[[FloatArray], FloatArray]
 """Inputs of the encoder, (n, ...) float32, to hidden states (n, steps, dim) or (n, dim)."""
@@ -83,6 +82,19 @@ class Base:
         to_precision(part, self.spec.precision, layers=layers)
         part.replace(path)
         return cut(onnx.load(path), "hidden")
+
+
+@dataclass(frozen=True, slots=True)
+class BaseOptions:
+    """What the person may ask of a base."""
+
+    frames: bool = False
+    window_s: float | None = None
+    hop_s: float | None = None
+    precision: Precision | None = None
+    """Of a checkpoint's weights; fp32 if None."""
+    revision: str | None = None
+    allow_pickle: bool = False
 
 
 def open_base(where: str, options: BaseOptions) -> Base:
