@@ -100,19 +100,19 @@ class Composer:
         whole = self._window // STEP
         manner = rng.random()
         if manner < 0.3:  # noqa: PLR2004 (as a file of its own)
-            heard = min(length, whole)
-            row = _place(rng, event, heard, inside=True)
-            return self._example(rng, event, row, min(heard * STEP, self._window), filled=False)
-        heard = int(rng.integers(whole // 4, whole)) if manner < 0.45 else whole  # noqa: PLR2004
-        row = _place(rng, event, heard, inside=False)
-        return self._example(rng, event, row, heard * STEP, filled=True)
+            shown = min(length, whole)
+            row = _place(rng, event, shown, inside=True)
+            return self._example(rng, event, row, min(shown * STEP, self._window), filled=False)
+        shown = int(rng.integers(whole // 4, whole)) if manner < 0.45 else whole  # noqa: PLR2004
+        row = _place(rng, event, shown, inside=False)
+        return self._example(rng, event, row, shown * STEP, filled=True)
 
     def plain(self, rng: Generator) -> Iterator[Example]:
         """Every event once, as much of it as a window holds, and quiet stretches; untouched."""
         for event in self._events:
-            heard = min(event.steps, self._window // STEP)
-            row = _place(rng, event, heard, inside=True, most=True)
-            size = min(event.recording.length + row * STEP, heard * STEP)
+            shown = min(event.steps, self._window // STEP)
+            row = _place(rng, event, shown, inside=True, most=True)
+            size = min(event.recording.length + row * STEP, shown * STEP)
             yield self._example(None, event, row, size, filled=False)
         for stretch, first in self._quiet_windows():
             yield self._unlabelled(stretch.read(self._reader, first, first + self._window))
@@ -146,16 +146,16 @@ class Composer:
             if filled or rng.random() < 0.5:  # noqa: PLR2004
                 samples += self._surroundings(rng, size, level)
             samples *= amplitude_of(rng.uniform(-20, 6))
-        heard = slice(first // STEP, -(-stop // STEP))
-        target, known = self._clip(event, heard)
+        visible = slice(first // STEP, -(-stop // STEP))
+        target, known = self._clip(event, visible)
         frames = self._frames(recording, shift, (first + shift, stop + shift))
         return Example(bounded(samples), target, known, *frames)
 
-    def _clip(self, event: LabelledEvent, heard: slice) -> tuple[FloatArray, FloatArray]:
+    def _clip(self, event: LabelledEvent, visible: slice) -> tuple[FloatArray, FloatArray]:
         """What is heard in these steps of the recording, and of which labels that is known."""
         target, known = np.zeros(self._labels, np.float32), np.ones(self._labels, np.float32)
         for other in self._of_recording[id(event.recording)]:
-            seen = other.active_in(heard.start, heard.stop)
+            seen = other.active_in(visible.start, visible.stop)
             if seen >= other.enough:
                 target[other.span.label] = 1
             elif seen:
@@ -225,22 +225,22 @@ def _by_recording(events: Sequence[LabelledEvent]) -> list[list[LabelledEvent]]:
 
 
 def _place(
-    rng: Generator, event: LabelledEvent, heard: int, *, inside: bool, most: bool = False
+    rng: Generator, event: LabelledEvent, shown: int, *, inside: bool, most: bool = False
 ) -> int:
-    """The step of a window of `heard` steps at which a recording begins; negative if before it.
+    """The step of a window of `shown` steps at which a recording begins; negative if before it.
 
     Any will do at which enough of the sound is seen, or at which the most is.
 
     Args:
         rng: chooses.
         event: which the window is to show.
-        heard: steps.
+        shown: steps.
         inside: let the recording fill the window; it is at least as long.
         most: show as much of the sound as can be.
     """
     active, length = event.active, event.steps
-    rows = np.arange(heard - length, 1) if inside else np.arange(1 - length, heard)
-    first, stop = np.maximum(0, -rows), np.minimum(length, heard - rows)
+    rows = np.arange(shown - length, 1) if inside else np.arange(1 - length, shown)
+    first, stop = np.maximum(0, -rows), np.minimum(length, shown - rows)
     total = np.concatenate(([0], np.cumsum(active)))
     seen = total[stop] - total[first]
     needed = seen.max() if most else min(event.enough, int(seen.max()))

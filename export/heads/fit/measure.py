@@ -68,13 +68,13 @@ def measure(
     names = [*labels] if exclusive else [*labels, NONE]
     confusion = np.zeros((len(names), len(names)), int)
     for target, scores in zip(scored.target, scored.clip, strict=True):
-        heard = np.flatnonzero(target).tolist()
+        present = np.flatnonzero(target).tolist()
         best = int(scores.argmax())
         if not exclusive and scores[best] < thresholds[best]:
             best = len(labels)
-        for label in heard if len(heard) else [len(labels)]:
+        for label in present or [len(labels)]:
             # Of several labels at a time each is recognised by itself.
-            right = len(heard) > 1 and scores[label] >= thresholds[label]
+            right = len(present) > 1 and scores[label] >= thresholds[label]
             confusion[label, label if right else best] += 1
     counts = confusion.sum(axis=1)
     figures: dict[str, Any] = {
