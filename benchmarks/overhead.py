@@ -68,10 +68,10 @@ def ast_base(folder: Path) -> Path:
     import models
 
     from export.checkpoints.checkpoint import load_checkpoint
-    from export.convert import Options, export_checkpoint
+    from export.convert import ExportOptions, export_checkpoint
 
     checkpoint = load_checkpoint(str(models.ast_base(folder / "checkpoint")), "clip")
-    export_checkpoint(checkpoint, folder / "ast-base", Options())
+    export_checkpoint(checkpoint, folder / "ast-base", ExportOptions())
     return folder / "ast-base"
 
 

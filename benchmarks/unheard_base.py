@@ -16,7 +16,7 @@ import torch
 from heads import labels_for
 
 from detector.spec import BundleSpec, Input, Label, Origin
-from export.bundle import describe, write_bundle
+from export.bundle import describe_graph, write_bundle
 from export.graphs.graph import export_graph
 from export.train.augment import FRAMES, Composer, Sound, active_frames
 from export.train.data import (
@@ -83,7 +83,7 @@ def main() -> None:
             checkpoint=f"trained from scratch in {options.steps} steps",
             architecture="convolutional stem and audio spectrogram transformer",
         ),
-        onnx=describe(graph),
+        onnx=describe_graph(graph),
         frontend=FBANK,
         window=WINDOW,
         input=Input(name="input", shape=("batch", FRAMES, FBANK.mel_bins)),

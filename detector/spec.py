@@ -27,6 +27,7 @@ Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]{1,64}$")]
 
 Score = Annotated[float, Field(ge=0, le=1)]
 Activation = Literal["sigmoid", "softmax", "none"]
+Decoding = Literal["multilabel", "multiclass", "ctc"]
 
 
 class Spec(BaseModel):
@@ -209,6 +210,14 @@ class Outputs(Spec):
             raise ValueError("has neither clip nor frames")
         return self
 
+    @property
+    def first(self) -> ClipOutput | FramesOutput:
+        """The output of the window if there is one, else that of its frames."""
+        output = self.clip or self.frames
+        if output is None:
+            raise ValueError("outputs: has neither clip nor frames")
+        return output
+
 
 class Ctc(Spec):
     blank: str
@@ -253,7 +262,7 @@ class BundleSpec(Spec):
     window: WindowSpec
     input: Input
     outputs: Outputs
-    decoding: Literal["multilabel", "multiclass", "ctc"]
+    decoding: Decoding
     ctc: Ctc | None = None
     labels: tuple[Label, ...] = Field(min_length=1)
     metrics: dict[str, Any] = {}

@@ -12,11 +12,11 @@ import onnxruntime
 
 from detector.features.fbank import LogMel
 from detector.inference.bundle import load_bundle
-from detector.inference.decoding import activate
 from detector.loading import Model, load_model
 from detector.pipeline import Pipeline, replay
 from detector.records import SAMPLE_RATE, AudioBlock, Event, FloatArray, Scores, Window
 from detector.settings.models import ModelSettings
+from export.parity.scores import activate
 from export.train.augment import FRAMES, HEARD, active_frames
 from export.train.data import (
     FBANK,

@@ -23,11 +23,12 @@ from detector.spec import (
     Outputs,
     WindowSpec,
 )
-from export.bundle import describe, write_bundle
+from export.bundle import build_spec, describe_graph, write_bundle
 from export.graphs.graph import export_graph
 from export.graphs.int8 import to_static_int8
 from export.graphs.precision import to_precision
-from export.parity.parity import compare, probabilities
+from export.parity.parity import compare
+from export.parity.scores import activate
 from export.train.augment import FRAME, FRAMES
 from export.train.calibrate import Calibration, calibrate, starting
 from export.train.data import (
@@ -97,23 +98,22 @@ def release(model: Sounds, data: Path, folder: Path, work: Path, *, taught: bool
     parity = compare(model, exact, _batches(windows), "sigmoid")
     shutil.copyfile(exact, graph)
     to_static_int8(graph, windows)
-    spec = BundleSpec(
+    spec = build_spec(
         name=folder.name,
         version=VERSION,
-        created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         licence="Apache-2.0",
         attribution=ATTRIBUTION + (TAUGHT if taught else ""),
         source=Origin(
             checkpoint="trained from scratch by python -m export.train",
             architecture="convolutional stem and audio spectrogram transformer",
         ),
-        onnx=describe(graph, "int8"),
+        onnx=describe_graph(graph, "int8"),
         frontend=FBANK,
         window=WINDOW,
-        input=Input(name="input", shape=("batch", FRAMES, FBANK.mel_bins)),
+        graph_input=Input(name="input", shape=("batch", FRAMES, FBANK.mel_bins)),
         outputs=OUTPUTS,
         decoding="multilabel",
-        labels=tuple(starting(_label(slug)) for slug in slugs),
+        labels=[starting(_label(slug)) for slug in slugs],
         parity=parity.as_json() | {"int8": _cost(exact, graph, windows)},
     )
     write_bundle(work / "provisional" / spec.name, graph, spec)
@@ -185,7 +185,7 @@ def _batches(windows: FloatArray) -> list[FloatArray]:
 def _cost(exact: Path, reduced: Path, windows: FloatArray) -> dict[str, float]:
     """How far the reduced graph's probabilities lie from those of the exact one."""
     apart = [
-        np.abs(probabilities(a, "sigmoid") - probabilities(b, "sigmoid")).ravel()
+        np.abs(activate(a, "sigmoid") - activate(b, "sigmoid")).ravel()
         for window_ in windows
         for a, b in zip(*(_answers(path, window_[None]) for path in (exact, reduced)), strict=True)
     ]

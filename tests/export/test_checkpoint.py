@@ -17,8 +17,9 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from detector.errors import BundleError, ConfigError
-from export.checkpoints.checkpoint import Checkpoint, Task, load_checkpoint
+from export.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from export.checkpoints.labels import _audioset
+from export.checkpoints.tasks import Task
 from tests.export.checkpoints import LABELS, VOCABULARY, config_of, extractor_of, save
 
 pytestmark = pytest.mark.export

@@ -81,7 +81,7 @@ def test_other_rates_and_channels_are_heard_and_noted(tmp_path: Path) -> None:
     both = np.stack([tone(300, 1, rate=44_100), np.zeros(44_100, np.float32)], axis=1)
     write(tmp_path / "b" / "both.wav", both, 44_100)
     collection = read_collection(tmp_path)
-    assert [len(r.samples) for r in collection.recordings] == [16_000, 16_000]
+    assert [r.length for r in collection.recordings] == [16_000, 16_000]
     notes = "\n".join(collection.notes)
     assert "slow.wav: resampled from 8000 to 16000 Hz; it holds nothing above 4000 Hz" in notes
     assert "both.wav: resampled from 44100 to 16000 Hz\n" in notes

@@ -5,13 +5,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import soundfile
 
 from detector.capture.recording import only_sound, open_audio
 from detector.csv_table import CsvRow, read_csv
 from detector.errors import AudioFileError, ConfigError
-from detector.records import SAMPLE_RATE, FloatArray
+from detector.records import SAMPLE_RATE
 from detector.slugs import slugify
 
 BACKGROUND = "background"
@@ -46,8 +45,8 @@ class Recording:
     """A file and what is heard in it."""
 
     path: Path
-    samples: FloatArray
-    """(n,) float32, mono, at the analysis rate."""
+    length: int
+    """Samples at the analysis rate."""
     spans: tuple[Span, ...]
     """In their order in time; none in a background."""
     digest: str
@@ -60,9 +59,7 @@ class Recording:
     @property
     def throughout(self) -> int | None:
         """The one label that the whole recording has, if there is one."""
-        whole = len(self.spans) == 1 and self.spans[0] == Span(
-            0, len(self.samples), self.spans[0].label
-        )
+        whole = len(self.spans) == 1 and self.spans[0] == Span(0, self.length, self.spans[0].label)
         return self.spans[0].label if whole else None
 
 
@@ -197,20 +194,23 @@ def _row(table: Path, row: CsvRow) -> _Row:
 
 
 def _read(path: Path, rows: Sequence[_Row], labels: Sequence[str]) -> tuple[Recording, list[str]]:
+    length, silent = 0, True
     with open_audio(path) as blocks:
-        pieces = [block.samples for block in only_sound(path, blocks)]
-    samples = np.concatenate(pieces) if pieces else np.empty(0, np.float32)
-    if not len(samples):
+        for block in only_sound(path, blocks):
+            length += len(block.samples)
+            silent = silent and not block.samples.any()
+    if not length:
         raise AudioFileError(f"{path}: holds no sound: it is 0 s long")
     labelled = [row for row in rows if row.label]
-    if labelled and not samples.any():
+    if labelled and silent:
         raise AudioFileError(
             f"{path}: holds digital silence alone; there is no {labelled[0].label!r} in it"
         )
-    spans = {_span(row, len(samples), labels.index(row.label)) for row in labelled}
+    spans = {_span(row, length, labels.index(row.label)) for row in labelled}
     ordered = tuple(sorted(spans, key=lambda s: (s.first_sample, s.end_sample, s.label)))
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return Recording(path, samples, ordered, digest), list(_oddities(path))
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return Recording(path, length, ordered, digest), list(_oddities(path))
 
 
 def _span(row: _Row, length: int, label: int) -> Span:

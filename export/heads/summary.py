@@ -1,61 +1,12 @@
-"""What the person at the terminal sees: how far it is, and what came out."""
+"""What came out of a fit, in a few lines for the person who made it."""
 
 from pathlib import Path
-from types import TracebackType
-from typing import Self
-
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from detector.records import SAMPLE_RATE
 from detector.spec import BundleSpec
 
 _FEW = 5
 """With fewer windows of a label held out, its accuracy is little more than an anecdote."""
-
-
-class TerminalReporter:
-    """Two bars on stderr, and notes above them."""
-
-    def __init__(self) -> None:
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[about]}"),
-            console=Console(stderr=True),
-        )
-        self._hearing = self._progress.add_task("hearing windows", visible=False, about="")
-        self._fitting = self._progress.add_task("fitting", visible=False, about="")
-
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._progress.stop()
-
-    def note(self, text: str) -> None:
-        self._progress.console.print(escape(text), highlight=False, soft_wrap=True)
-
-    def heard(self, windows: int, total: int) -> None:
-        self._progress.update(self._hearing, completed=windows, total=total, visible=True)
-
-    def fitted(self, epoch: int, epochs: int, loss: float) -> None:
-        self._progress.update(
-            self._fitting,
-            completed=epoch,
-            total=epochs,
-            visible=True,
-            about=f"held-out loss {loss:.3f}",
-        )
 
 
 def summary(out: Path, spec: BundleSpec) -> str:

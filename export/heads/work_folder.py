@@ -2,35 +2,31 @@
 
 import errno
 import hashlib
-import io
 import json
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
-
 from detector.errors import BundleError
-from detector.records import FloatArray
 
-_PLAN = "plan.json"
+_INPUTS = "inputs.sha256"
 
 
-class Work:
+class WorkFolder:
     """A folder beside the bundle; removed when the bundle is whole."""
 
-    def __init__(self, out: Path, plan: Mapping[str, object]) -> None:
+    def __init__(self, out: Path, inputs: Mapping[str, object]) -> None:
         """Open it.
 
         Args:
             out: the bundle's folder.
-            plan: all that the result depends on. What another plan left behind is removed.
+            inputs: all that the result depends on. What other inputs left behind is removed.
         """
         self.folder = out.absolute().parent / f".{out.absolute().name}-work"
         self.resumed = False
-        text = hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()
-        file = self.folder / _PLAN
+        text = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
+        file = self.folder / _INPUTS
         if file.is_file() and file.read_text(encoding="utf-8") == text:
             self.resumed = True
             return
@@ -42,29 +38,12 @@ class Work:
     def path(self, name: str) -> Path:
         return self.folder / name
 
-    def load(self, name: str) -> FloatArray | None:
-        """An array that was kept, if it was; damaged ones count as never kept."""
-        try:
-            array: FloatArray = np.load(self.path(f"{name}.npy"), allow_pickle=False)
-        except (FileNotFoundError, ValueError, EOFError):
-            return None
-        return array
-
-    def keep(self, name: str, array: FloatArray) -> None:
-        """Write an array, whole or not at all."""
-        file = self.path(f"{name}.npy")
-        part = file.with_suffix(".part")
-        content = io.BytesIO()
-        np.save(content, array)
-        part.write_bytes(content.getbuffer())  # np.save does not tell why a disk refuses
-        part.replace(file)
-
     def remove(self) -> None:
         shutil.rmtree(self.folder)
 
 
 @contextmanager
-def telling_what_cannot_be_written(out: Path) -> Iterator[None]:
+def explaining_write_errors(out: Path) -> Iterator[None]:
     """Turn a full or read-only disk into an error for people.
 
     Raises:
