@@ -91,7 +91,8 @@ def open_audio(
         _check_length(path, sound)
         conversion = _open_conversion(str(path), sound.samplerate)
         _check_channel(str(path), sound.channels, channel)
-        yield _blocks(_decoded(path, sound), str(path), conversion, channel, block_samples)
+        frames = _decoded(path, sound)
+        yield _blocks(frames, str(path), conversion, channel, block_samples, sound.frames)
 
 
 @contextlib.contextmanager
@@ -280,20 +281,31 @@ def _pcm(stream: BinaryIO, channels: int) -> Iterator[FloatArray]:
         raise AudioFileError(f"{_PCM_NAME}: holds no samples")
 
 
+def _converted(
+    pieces: Iterable[FloatArray], conversion: Conversion, channel: Channel, promised_frames: int
+) -> Iterator[AudioBlock | Gap]:
+    """Mix and resample. If that fails midway, what is missing is a gap, and then the error comes."""
+    try:
+        for frames in pieces:
+            yield from conversion.push(select_channel(frames, channel))
+    except AudioFileError:
+        yield from conversion.finish()
+        end = conversion.end_sample
+        if 0 < end < (promised := conversion.sample_of(promised_frames)):
+            yield Gap(end, promised - end, "undecodable")
+        raise
+    yield from conversion.finish()
+
+
 def _blocks(
     pieces: Iterable[FloatArray],
     name: str,
     conversion: Conversion,
     channel: Channel,
     block_samples: int,
+    promised_frames: int = 0,
 ) -> Iterator[AudioBlock | Gap]:
-    """Mix, resample, and cut into blocks of `block_samples`."""
-
-    def items() -> Iterator[AudioBlock | Gap]:
-        for frames in pieces:
-            yield from conversion.push(select_channel(frames, channel))
-        yield from conversion.finish()
-
+    """Mix, resample, and cut into blocks of `block_samples`; as `_converted`."""
     first_sample = 0
     waiting: list[FloatArray] = []
 
@@ -309,7 +321,7 @@ def _blocks(
         waiting = [samples]
 
     invalid_samples = 0
-    for item in items():
+    for item in _converted(pieces, conversion, channel, promised_frames):
         if isinstance(item, AudioBlock):
             waiting.append(item.samples)
             yield from cut(all_of_it=False)
@@ -317,7 +329,7 @@ def _blocks(
             yield from cut(all_of_it=True)
             yield item
             first_sample = item.end_sample
-            invalid_samples += item.length
+            invalid_samples += item.length if item.reason == "not_finite" else 0
     yield from cut(all_of_it=True)
     if invalid_samples:
         log.warning(
