@@ -172,6 +172,28 @@ def write_text(path: Path) -> None:
     path.write_text("this is no sound at all, whatever the name says\n" * 20)
 
 
+def test_a_recording_that_breaks_off_ends_what_had_begun(config: Path, tmp_path: Path) -> None:
+    """What is missing is said, and so is the damage; the rest was heard."""
+    path = tmp_path / "broken.flac"
+    noise = 0.2 * np.random.default_rng(0).standard_normal(20 * RATE)
+    noise[2 * RATE :] = 0.01 * noise[2 * RATE :]
+    noise[2 * RATE :] += tone(500, 18)
+    sf.write(path, noise, RATE)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    done = detector("replay", path, "--json", "--config", config)
+    assert done.returncode == 2
+    assert "broken.flac: is damaged or truncated: it cannot be decoded after" in done.stderr
+    *events, last = map(json.loads, done.stdout.splitlines())
+    gap, end = (last, events[-1]) if "reason" in last else (events[-1], last)
+    start = next(event for event in events if event.get("type") == "start")
+    assert (end["type"], end["id"], end["truncated"]) == ("end", start["id"], True)
+    assert gap["reason"] == "undecodable"
+    assert gap["end"] == "1970-01-01T00:00:20.000Z"
+    assert end["offset"] <= gap["begin"]
+    assert end["duration_s"] > 3
+
+
 def write_truncated(path: Path) -> None:
     sf.write(path, np.zeros(RATE), RATE)
     path.write_bytes(path.read_bytes()[:9_000])

@@ -284,7 +284,7 @@ def _pcm(stream: BinaryIO, channels: int) -> Iterator[FloatArray]:
 def _converted(
     pieces: Iterable[FloatArray], conversion: Conversion, channel: Channel, promised_frames: int
 ) -> Iterator[AudioBlock | Gap]:
-    """Mix and resample. If that fails midway, what is missing is a gap, and then the error comes."""
+    """Mix and resample. If that fails midway, what is missing is a gap; then the error comes."""
     try:
         for frames in pieces:
             yield from conversion.push(select_channel(frames, channel))
