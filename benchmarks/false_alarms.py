@@ -22,7 +22,7 @@ import conditions as made
 import numpy as np
 from report import report
 
-from detector.loading import Model, load_model
+from detector.loading import LoadedModel, load_model
 from detector.records import SAMPLE_RATE, FloatArray
 from detector.settings.models import ModelSettings
 from export.train.data import SPEECH, backgrounds, read, speech
@@ -67,7 +67,7 @@ def again(stream: Stream) -> Iterator[tuple[str, Stream]]:
         yield way, Stream(stream.name, samples(), stream.expected)
 
 
-def false_alarms(model: Model, stream: Stream) -> Counter[str]:
+def false_alarms(model: LoadedModel, stream: Stream) -> Counter[str]:
     """How many events of each label that is not expected."""
     return Counter(
         event.label

@@ -22,7 +22,7 @@ import numpy as np
 import soundfile as sf
 from report import report
 
-from detector.configured_model import Listener
+from detector.configured_model import ConfiguredModel
 from detector.features.windows import windows_of
 from detector.inference.bundle import load_bundle
 from detector.records import SAMPLE_RATE, AudioBlock, FloatArray
@@ -104,8 +104,10 @@ def measure(folder: Path, bundle: str, arguments: argparse.Namespace) -> None:
         """)
     )
     loaded = load_bundle(bundle)
-    listener = Listener("one", loaded.spec, ModelSettings(bundle=bundle, hop_s=arguments.hop))
-    windows = [w.data for w in windows_of(listener.window_request, [AudioBlock(0, audio)])]
+    configured = ConfiguredModel(
+        "one", loaded.spec, ModelSettings(bundle=bundle, hop_s=arguments.hop)
+    )
+    windows = [w.data for w in windows_of(configured.window_request, [AudioBlock(0, audio)])]
     np.save(folder / "scene.npy", np.stack(windows))
     np.save(folder / "second.npy", np.stack(windows[:1]))
 

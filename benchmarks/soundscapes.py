@@ -31,7 +31,7 @@ import numpy as np
 from report import report
 from yamnet import FRIGATE_THRESHOLD, LABELS, WINDOW, Yamnet, label_scores
 
-from detector.configured_model import Listener
+from detector.configured_model import ConfiguredModel
 from detector.evaluation.detections import COLLAR_S, Detection, matched_pairs, merge_overlapping
 from detector.evaluation.scoring import OFFSET_COLLAR_RATE, Result, TimedScores, score
 from detector.events.scores.fusion import RULE, RULES, Decider, Rule, decide
@@ -179,7 +179,7 @@ class Bundle:
         self._spec = bundle.spec
         self._session = Session(bundle, "cpu")
         self._rule = rule
-        self._listener = Listener("bundle", bundle.spec, ModelSettings(bundle=name))
+        self._listener = ConfiguredModel("bundle", bundle.spec, ModelSettings(bundle=name))
 
     def answers(self, samples: FloatArray) -> Answers:
         """Every window's scores, those at the end included that only a clip needs."""

@@ -10,7 +10,7 @@ from detector.spec import BundleSpec, WindowSpec, hop_in_samples
 
 
 @dataclass(frozen=True, slots=True)
-class Listener:
+class ConfiguredModel:
     """A model with the settings that it runs under."""
 
     name: str

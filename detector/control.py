@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from detector.compatibility import check_settings, publishes
-from detector.configured_model import Listener
+from detector.configured_model import ConfiguredModel
 from detector.errors import ConfigError
 from detector.events.segments.label_rules import hint
 from detector.operate.schedule import Schedule
@@ -42,7 +42,9 @@ class ControllableSource(Protocol):
     def reschedule(self, schedule: Schedule) -> None: ...
 
     def retune(
-        self, listeners: Mapping[str, Listener], patterns: Mapping[str, PatternSettings]
+        self,
+        configured_models: Mapping[str, ConfiguredModel],
+        patterns: Mapping[str, PatternSettings],
     ) -> None: ...
 
     def explain(self, at: datetime, within_s: float) -> Explanation: ...
@@ -59,14 +61,14 @@ class ServiceCommands:
         config: Config,
         path: Path | None,
         sources: Sequence[ControllableSource],
-        listeners: Sequence[Listener],
+        configured_models: Sequence[ConfiguredModel],
         mqtt: MqttPublisher,
         discovery: HomeAssistant,
     ) -> None:
         """`path` is where `config` was read from."""
         self._config, self._path = config, path
         self._sources = {source.name: source for source in sources}
-        self._listeners = {listener.name: listener for listener in listeners}
+        self._listeners = {configured.name: configured for configured in configured_models}
         self._mqtt, self._discovery = mqtt, discovery
         self._unmute_timers: dict[str, asyncio.TimerHandle] = {}
 
@@ -99,22 +101,22 @@ class ServiceCommands:
     def set_threshold(
         self, model: str | None, label: str, onset: float | None, offset: float | None
     ) -> CommandResult:
-        listener = self._model_with_label(model, label)
-        settings = listener.settings
+        configured = self._model_with_label(model, label)
+        settings = configured.settings
         changes = {"onset_threshold": onset, "offset_threshold": offset}
         own = (settings.labels.get(label) or LabelSettings()).model_copy(
             update={field: value for field, value in changes.items() if value is not None}
         )
         changed = settings.model_copy(update={"labels": {**settings.labels, label: own}})
-        models = {**self._config.models, listener.name: changed}
+        models = {**self._config.models, configured.name: changed}
         self._apply(self._config.model_copy(update={"models": models}))
         now = ", ".join(
             f"{field} = {value}" for field, value in own.model_dump(exclude_none=True).items()
         )
-        if not publishes(listener, label):
+        if not publishes(configured, label):
             now += "; it is no event itself, so this counts for patterns alone"
         return CommandResult(
-            f"models.{listener.name}.labels.{label}: {now}; until the next restart or reload, "
+            f"models.{configured.name}.labels.{label}: {now}; until the next restart or reload, "
             "so write it to the configuration to keep it"
         )
 
@@ -162,19 +164,23 @@ class ServiceCommands:
     def _node_topic(self) -> tuple[str, str]:
         return self._config.mqtt.prefix, self._config.node
 
-    def _model_with_label(self, model: str | None, label: str) -> Listener:
+    def _model_with_label(self, model: str | None, label: str) -> ConfiguredModel:
         """The model that is meant by a command about a label."""
         if model is not None and model not in self._listeners:
             raise ConfigError(f"there is no model {model!r}, only {', '.join(self._listeners)}")
         asked = [self._listeners[model]] if model else list(self._listeners.values())
-        having = [listener for listener in asked if publishes(listener, label)]
+        having = [configured for configured in asked if publishes(configured, label)]
         if not having:  # a pattern may listen for it
-            having = [listener for listener in asked if label in pattern_input(listener).known]
+            having = [
+                configured for configured in asked if label in pattern_input(configured).known
+            ]
         if not having:
-            known = sorted({slug for listener in asked for slug in pattern_input(listener).known})
+            known = sorted(
+                {slug for configured in asked for slug in pattern_input(configured).known}
+            )
             raise ConfigError(f"no model hears {label!r}{hint(label, known)}")
         if len(having) > 1:
-            names = ", ".join(listener.name for listener in having)
+            names = ", ".join(configured.name for configured in having)
             raise ConfigError(f"model: which one? {label!r} is a label of {names}")
         return having[0]
 
@@ -184,16 +190,16 @@ class ServiceCommands:
         Raises:
             ConfigError: if that service would not start; then nothing is changed.
         """
-        listeners = {
-            name: replace(listener, settings=config.models[name])
-            for name, listener in self._listeners.items()
+        configured_models = {
+            name: replace(configured, settings=config.models[name])
+            for name, configured in self._listeners.items()
         }
-        check_settings(config, listeners, origin)
+        check_settings(config, configured_models, origin)
         schedule = Schedule(config.schedule, config.time_zone)
         labels_before = self._labels()
-        self._config, self._listeners = config, listeners
+        self._config, self._listeners = config, configured_models
         for source in self._sources.values():
-            source.retune(listeners, config.patterns)
+            source.retune(configured_models, config.patterns)
             source.reschedule(schedule)
         self._publish_labels(labels_before, self._labels())
 

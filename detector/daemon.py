@@ -18,11 +18,11 @@ from typing import Any, Final
 import structlog
 
 from detector import __version__
-from detector.configured_model import Listener
+from detector.configured_model import ConfiguredModel
 from detector.control import ServiceCommands
 from detector.errors import ModelFailedError
 from detector.inference.worker import Worker
-from detector.loading import Model
+from detector.loading import LoadedModel
 from detector.operate.schedule import Schedule
 from detector.operate.stop_signals import stop_signals
 from detector.operate.systemd import notify
@@ -50,7 +50,7 @@ RESTART_PAUSE_S: Final = 5.0
 
 async def serve(
     config: Config,
-    models: dict[str, Model],
+    models: dict[str, LoadedModel],
     extra: Sequence[Publisher] = (),
     path: Path | None = None,
 ) -> None:
@@ -77,7 +77,7 @@ async def serve(
 
 async def _serve(
     config: Config,
-    models: dict[str, Model],
+    models: dict[str, LoadedModel],
     extra: Sequence[Publisher],
     path: Path | None,
     outbox: Outbox | None,
@@ -94,7 +94,7 @@ async def _serve(
     for source in sources:
         source.declare()
     if mqtt:
-        _offer_control(mqtt, config, sources, [model.listener for model in models.values()], path)
+        _offer_control(mqtt, config, sources, [model.configured for model in models.values()], path)
     try:
         failure = await _run(sources, publisher, mqtt)
     finally:
@@ -106,7 +106,7 @@ async def _serve(
 
 def _sources(
     config: Config,
-    models: dict[str, Model],
+    models: dict[str, LoadedModel],
     workers: dict[str, Worker],
     publisher: Publisher,
     outbox: Outbox | None,
@@ -117,7 +117,7 @@ def _sources(
         yield Source(
             settings,
             config.node,
-            [(models[name].listener, workers[name]) for name in settings.models or models],
+            [(models[name].configured, workers[name]) for name in settings.models or models],
             publisher,
             schedule,
             config.patterns,
@@ -187,7 +187,7 @@ def _offer_control(
     mqtt: MqttPublisher,
     config: Config,
     sources: Sequence[Source],
-    listeners: Sequence[Listener],
+    configured_models: Sequence[ConfiguredModel],
     path: Path | None,
 ) -> None:
     """Let Home Assistant know what there is, and take commands, as the configuration wants it."""
@@ -196,7 +196,7 @@ def _offer_control(
     if settings.enabled:
         discovery.start({source.name: source.labels for source in sources})
     if config.mqtt.commands:
-        handler = ServiceCommands(config, path, sources, listeners, mqtt, discovery)
+        handler = ServiceCommands(config, path, sources, configured_models, mqtt, discovery)
         handler.start()
         CommandListener(config.mqtt.prefix, config.node, mqtt, handler).start()
 

@@ -7,7 +7,7 @@ order. A lane knows no clock, does no I/O and waits for nothing.
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from detector.configured_model import Listener
+from detector.configured_model import ConfiguredModel
 from detector.errors import ConfigError
 from detector.events.explain.score_memory import ScoreMemory
 from detector.events.scores.fusion import decide
@@ -29,7 +29,7 @@ class Lane:
     """One model that listens to one source."""
 
     def __init__(
-        self, model: Listener, watch: Watch | None = None, *, remember: bool = False
+        self, model: ConfiguredModel, watch: Watch | None = None, *, remember: bool = False
     ) -> None:
         """Set up; as `Pipeline`."""
         self.model = model
@@ -176,7 +176,7 @@ class Lane:
         cut = Cut(steps[-1].end_sample if steps else self.known_until)
         return cut, steps, self._segmenter.cut(cut.end_sample, steps)
 
-    def retune(self, model: Listener) -> list[Event]:
+    def retune(self, model: ConfiguredModel) -> list[Event]:
         """From now on go by other labels, thresholds and durations of the same model.
 
         Returns:
@@ -206,7 +206,7 @@ class Lane:
             self._lost.append((begin, reason))
 
 
-def check(model: Listener) -> None:
+def check(model: ConfiguredModel) -> None:
     """Refuse settings that do not fit the model.
 
     Raises:
@@ -215,7 +215,7 @@ def check(model: Listener) -> None:
     Lane(model)
 
 
-def _segmenter(model: Listener) -> Segmenter | CtcDecoder:
+def _segmenter(model: ConfiguredModel) -> Segmenter | CtcDecoder:
     spec, settings = model.spec, model.settings
     if not spec.ctc:
         return Segmenter(spec.id, label_rules(spec, settings), _update_samples(model))
@@ -227,7 +227,7 @@ def _segmenter(model: Listener) -> Segmenter | CtcDecoder:
     return CtcDecoder(spec, spec.ctc, settings)
 
 
-def _steps(model: Listener) -> Steps:
+def _steps(model: ConfiguredModel) -> Steps:
     spec, length = model.spec, model.settings.smoothing_windows
     window = model.window
     context = context_samples(window.samples) if spec.ctc else None
@@ -237,5 +237,5 @@ def _steps(model: Listener) -> Steps:
     return MedianSteps(steps, length) if length > 1 else steps
 
 
-def _update_samples(model: Listener) -> int:
+def _update_samples(model: ConfiguredModel) -> int:
     return round(model.settings.update_interval_s * SAMPLE_RATE)

@@ -8,7 +8,7 @@ the caller's business; `replay` is the simplest caller.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from detector.configured_model import Listener
+from detector.configured_model import ConfiguredModel
 from detector.errors import ConfigError
 from detector.events.explain.explanation import explain_labels
 from detector.events.explain.segment_log import SegmentRecord
@@ -30,7 +30,7 @@ class Pipeline:
 
     def __init__(
         self,
-        models: Sequence[Listener],
+        models: Sequence[ConfiguredModel],
         watch: Watch | None = None,
         patterns: Mapping[str, PatternSettings] | None = None,
         *,
@@ -159,7 +159,7 @@ class Pipeline:
         return tuple(dict.fromkeys((*published, *self._patterns.labels)))
 
     def retune(
-        self, models: Sequence[Listener], patterns: Mapping[str, PatternSettings]
+        self, models: Sequence[ConfiguredModel], patterns: Mapping[str, PatternSettings]
     ) -> list[Event]:
         """Go by other labels, thresholds, durations and patterns from now on.
 
@@ -248,7 +248,7 @@ def work_of(
 
 
 def check_source(
-    models: Sequence[Listener], patterns: Mapping[str, PatternSettings] | None = None
+    models: Sequence[ConfiguredModel], patterns: Mapping[str, PatternSettings] | None = None
 ) -> None:
     """Refuse models and patterns that do not fit together at a source.
 
@@ -259,11 +259,13 @@ def check_source(
     _plan(models, patterns or {})
 
 
-def _plan(models: Sequence[Listener], patterns: Mapping[str, PatternSettings]) -> PatternPlan:
+def _plan(
+    models: Sequence[ConfiguredModel], patterns: Mapping[str, PatternSettings]
+) -> PatternPlan:
     return PatternPlan(patterns, [pattern_input(model) for model in models])
 
 
-def _confirmations(models: Sequence[Listener]) -> dict[str, Confirmation]:
+def _confirmations(models: Sequence[ConfiguredModel]) -> dict[str, Confirmation]:
     """By the name of the model that is confirmed."""
     by_name = {model.name: model for model in models}
     found = {}
@@ -281,13 +283,13 @@ def _confirmations(models: Sequence[Listener]) -> dict[str, Confirmation]:
     return found
 
 
-def _confirmation(model: Listener, tagger: Listener) -> Confirmation:
+def _confirmation(model: ConfiguredModel, tagger: ConfiguredModel) -> Confirmation:
     if model.decider == "clip":
         raise ConfigError(f"{model.spec.id} is decided by its clip, which times nothing")
     return Confirmation(model.spec, model.window, tagger.spec, tagger.settings, tagger.window)
 
 
-def pattern_input(model: Listener) -> PatternInput:
+def pattern_input(model: ConfiguredModel) -> PatternInput:
     """The model, as patterns need it."""
     return PatternInput(
         name=model.name,

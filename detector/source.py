@@ -20,7 +20,7 @@ import structlog
 
 from detector.capture.capture import open_capture
 from detector.capture.ring import Reader, RingBuffer
-from detector.configured_model import Listener
+from detector.configured_model import ConfiguredModel
 from detector.errors import DetectorError, ModelFailedError
 from detector.events.explain.segment_log import SegmentLog
 from detector.events.segments.suppression import SuppressionGate
@@ -73,7 +73,7 @@ class Source:
         self,
         settings: SourceSettings,
         node: str,
-        models: Sequence[tuple[Listener, Worker]],
+        models: Sequence[tuple[ConfiguredModel, Worker]],
         publisher: Publisher,
         schedule: Schedule,
         patterns: Mapping[str, PatternSettings],
@@ -194,18 +194,20 @@ class Source:
         self._schedule = schedule
 
     def retune(
-        self, listeners: Mapping[str, Listener], patterns: Mapping[str, PatternSettings]
+        self,
+        configured_models: Mapping[str, ConfiguredModel],
+        patterns: Mapping[str, PatternSettings],
     ) -> None:
         """Go by other labels, thresholds, durations and patterns from now on.
 
         Args:
-            listeners: all models, of which some listen here, by their names.
+            configured_models: all models, of which some listen here, by their names.
             patterns: as they are from now on.
 
         Raises:
             ConfigError: if they do not fit; then nothing is changed.
         """
-        models = [listeners[running.name] for running in self._models]
+        models = [configured_models[running.name] for running in self._models]
         ended = self._pipeline.retune(models, patterns)
         self._models, self._patterns = models, patterns
         self._tell(ended)

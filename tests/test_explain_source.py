@@ -11,7 +11,7 @@ import pytest
 import soundfile as sf
 
 from detector.capture.clock import SampleClock
-from detector.configured_model import Listener
+from detector.configured_model import ConfiguredModel
 from detector.errors import ConfigError
 from detector.events.explain.segment_log import SegmentLog
 from detector.explain_source import SourceMemory, explain_source
@@ -35,7 +35,7 @@ Memory = Callable[..., SourceMemory]
 @pytest.fixture(scope="module")
 def memory(tmp_path_factory: pytest.TempPathFactory) -> Memory:
     bundle = load_bundle(str(tone_bundle(tmp_path_factory.mktemp("bundles") / "tones")))
-    listener = Listener("tones", bundle.spec, ModelSettings(bundle="tones"))
+    configured = ConfiguredModel("tones", bundle.spec, ModelSettings(bundle="tones"))
 
     def made(
         status: SourceStatus, *gaps: Gap, ended_s: float = 0.0, heard_s: float = HEARD_S
@@ -44,7 +44,7 @@ def memory(tmp_path_factory: pytest.TempPathFactory) -> Memory:
         clock = SampleClock()
         end = round(heard_s * SAMPLE_RATE)
         clock.observe(end, time.monotonic() - ended_s)
-        pipeline = Pipeline([listener], remember=True)
+        pipeline = Pipeline([configured], remember=True)
         return SourceMemory("hall", status, clock, end, gaps, SegmentLog(), pipeline)
 
     return made

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detector.configured_model import Listener
+from detector.configured_model import ConfiguredModel
 from detector.features.windows import MOST_AT_ONCE
 from detector.inference.bundle import load_bundle
 from detector.pipeline import Pipeline
@@ -34,11 +34,11 @@ FRAMES = 64
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Listener]:
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ConfiguredModel]:
     folder = tmp_path_factory.mktemp("bundles")
     outputs = {"tagger": ("clip",), "framer": ("frames",)}
     return {
-        name: Listener(
+        name: ConfiguredModel(
             name,
             load_bundle(
                 str(tone_bundle(folder / name, name, outputs=o, window_s=WINDOW_S, hop_s=HOP_S))  # type: ignore[arg-type]
@@ -58,7 +58,7 @@ def scores(window: Window, values: FloatArray) -> Scores:
 class Source:
     """One model that listens to one source."""
 
-    def __init__(self, model: Listener) -> None:
+    def __init__(self, model: ConfiguredModel) -> None:
         self.pipeline = Pipeline([model])
         [self.lane] = self.pipeline.lanes
         self.told: list[Event | Gap] = []
@@ -128,7 +128,7 @@ class Source:
 
 
 @pytest.fixture(params=["tagger", "framer"])
-def source(models: dict[str, Listener], request: pytest.FixtureRequest) -> Source:
+def source(models: dict[str, ConfiguredModel], request: pytest.FixtureRequest) -> Source:
     return Source(models[request.param])
 
 
@@ -269,7 +269,7 @@ def told_once(told: Sequence[Event | Gap]) -> Iterator[tuple[int, int]]:
 )
 @settings(max_examples=150, deadline=None)
 def test_what_was_heard_was_scored_or_is_a_gap(
-    models: dict[str, Listener], deeds: list[str], name: str
+    models: dict[str, ConfiguredModel], deeds: list[str], name: str
 ) -> None:
     source = Source(models[name])
     for deed in deeds:

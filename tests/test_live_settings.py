@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from detector.compatibility import check_settings
-from detector.configured_model import Listener
+from detector.configured_model import ConfiguredModel
 from detector.inference.bundle import load_bundle
 from detector.settings.base import Settings
 from detector.settings.config import Config
@@ -78,41 +78,43 @@ def test_a_model_that_comes_or_goes_needs_a_restart() -> None:
 
 
 @pytest.fixture(scope="module")
-def listeners() -> dict[str, Listener]:
+def configured_models() -> dict[str, ConfiguredModel]:
     settings = ModelSettings(bundle="sounds")
     spec = load_bundle("sounds").spec
-    return {name: Listener(name, spec, settings) for name in ("first", "second")}
+    return {name: ConfiguredModel(name, spec, settings) for name in ("first", "second")}
 
 
-def site(n_sources: int, listeners: Mapping[str, Listener]) -> Config:
+def site(n_sources: int, configured_models: Mapping[str, ConfiguredModel]) -> Config:
     return Config(
-        models={name: listener.settings for name, listener in listeners.items()},
+        models={name: configured.settings for name, configured in configured_models.items()},
         patterns={"any": GroupSettings(kind="group", labels=("dog", "cat"))},
         sources=tuple(SourceSettings(name=f"s{i}", device="default") for i in range(n_sources)),
     )
 
 
-def test_to_check_settings_allocates_no_features(listeners: Mapping[str, Listener]) -> None:
-    config = site(64, listeners)
-    check_settings(config, listeners)  # what is computed once is computed
+def test_to_check_settings_allocates_no_features(
+    configured_models: Mapping[str, ConfiguredModel],
+) -> None:
+    config = site(64, configured_models)
+    check_settings(config, configured_models)  # what is computed once is computed
     tracemalloc.start()
-    check_settings(config, listeners)
+    check_settings(config, configured_models)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 200_000
 
 
 def test_to_check_the_settings_of_64_sources_takes_hardly_longer_than_those_of_one(
-    listeners: Mapping[str, Listener],
+    configured_models: Mapping[str, ConfiguredModel],
 ) -> None:
     """A command is checked in the event loop: sound waits as long."""
 
     def seconds(config: Config) -> float:
         def once() -> float:
             begun = time.thread_time()
-            check_settings(config, listeners)
+            check_settings(config, configured_models)
             return time.thread_time() - begun
 
         return min(once() for _ in range(5))
 
-    assert seconds(site(64, listeners)) < 5 * seconds(site(1, listeners))
+    assert seconds(site(64, configured_models)) < 5 * seconds(site(1, configured_models))

@@ -15,7 +15,7 @@ from detector.capture.capture import Capture
 from detector.capture.clock import SampleClock
 from detector.capture.ring import RingBuffer
 from detector.capture.status import OnStatus
-from detector.configured_model import Listener
+from detector.configured_model import ConfiguredModel
 from detector.errors import AudioFileError, InferenceError, ModelFailedError
 from detector.inference.bundle import load_bundle
 from detector.inference.session import Session
@@ -118,12 +118,12 @@ class Heard:
 
     def __init__(self, capture: Delivered, models: Sequence[Model], written: Written) -> None:
         self.capture, self.written = capture, written
-        listeners = [
-            (Listener(model.spec.name, model.spec, ModelSettings(bundle="x")), Worker(model))
+        configured_models = [
+            (ConfiguredModel(model.spec.name, model.spec, ModelSettings(bundle="x")), Worker(model))
             for model in models
         ]
         settings = SourceSettings(name="hall", device="test")
-        self.source = Source(settings, "attic", listeners, written, Schedule((), None), {})
+        self.source = Source(settings, "attic", configured_models, written, Schedule((), None), {})
         self.task = asyncio.create_task(self.source.run())
 
     async def until(self, true: Callable[[], object]) -> None:

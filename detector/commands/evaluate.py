@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from detector.configured_model import Listener
+from detector.configured_model import ConfiguredModel
 from detector.errors import ConfigError
 from detector.evaluation.dataset import read_dataset
 from detector.evaluation.detections import TrueEvent
@@ -45,7 +45,7 @@ def evaluate(
     config = load_config(config_file)
     configure(config.log)
     models = list(load_models(config, config_file).values())
-    listeners = [model.listener for model in models]
+    configured_models = [model.configured for model in models]
     dataset = read_dataset(folder, reference_file, models, config.patterns)
     drawn = plot_file or next(iter(dataset.recordings))
     if drawn not in dataset.recordings:
@@ -56,7 +56,7 @@ def evaluate(
     for name, path in dataset.with_progress():
         # No other scores have a part in the figures; a picture shows the highest of all labels.
         shown = plot is not None and name == drawn
-        track = ScoreTrack(listeners, dataset.labels if shown else dataset.true_labels)
+        track = ScoreTrack(configured_models, dataset.labels if shown else dataset.true_labels)
         results[name] = run_recording(models, path, config.patterns, track.on_step)
         scores[name] = track.timed_scores(results[name].duration_samples)
         reference[name] = dataset.true_events(name, results[name].duration_s)
@@ -78,14 +78,14 @@ def evaluate(
             reference[drawn],
             results[drawn].detections,
             scores[drawn],
-            _onset_thresholds(listeners),
+            _onset_thresholds(configured_models),
         )
 
 
-def _onset_thresholds(listeners: Iterable[Listener]) -> dict[str, float]:
+def _onset_thresholds(configured_models: Iterable[ConfiguredModel]) -> dict[str, float]:
     return {
         rule.slug: rule.onset_threshold
-        for listener in listeners
-        if not listener.spec.ctc
-        for rule in label_rules(listener.spec, listener.settings)
+        for configured in configured_models
+        if not configured.spec.ctc
+        for rule in label_rules(configured.spec, configured.settings)
     }

@@ -11,7 +11,7 @@ from detector.capture.recording import open_audio, open_pcm
 from detector.errors import DetectorError, InferenceError
 from detector.events.segments.suppression import SuppressionGate
 from detector.explanations import Suppression
-from detector.loading import Model, load_models
+from detector.loading import LoadedModel, load_models
 from detector.operate.logs import configure
 from detector.operate.schedule import Schedule
 from detector.pipeline import Pipeline, replay
@@ -85,7 +85,7 @@ class _Output:
 
 
 def _replay(
-    models: list[Model],
+    models: list[LoadedModel],
     patterns: Mapping[str, PatternSettings],
     items: Iterator[AudioBlock | Gap],
     output: _Output,
@@ -95,8 +95,8 @@ def _replay(
     Raises:
         DetectorError: the recording cannot be read, or a model cannot score it.
     """
-    sessions = {model.listener.name: model.session for model in models}
-    pipeline = Pipeline([model.listener for model in models], patterns=patterns)
+    sessions = {model.configured.name: model.session for model in models}
+    pipeline = Pipeline([model.configured for model in models], patterns=patterns)
 
     def score(name: str, window: Window) -> Scores:
         return sessions[name].score([window])[0]

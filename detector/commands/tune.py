@@ -31,18 +31,18 @@ def tune_thresholds(
     config = load_config(config_file)
     configure(config.log)
     models = load_models(config, config_file)
-    spelling = [name for name, model in models.items() if model.listener.spec.ctc]
+    spelling = [name for name, model in models.items() if model.configured.spec.ctc]
     if len(spelling) == len(models):
         raise ConfigError(f"models.{spelling[0]}: spells words, which have no thresholds to tune")
     for name in spelling:
         sys.stderr.write(f"detector: models.{name} spells words: it has no thresholds to tune\n")
     dataset = read_dataset(folder, reference_file, list(models.values()), config.patterns)
-    tuned = {name: model.listener for name, model in models.items() if name not in spelling}
+    tuned = {name: model.configured for name, model in models.items() if name not in spelling}
     recordings: dict[str, dict[str, TuningRecording]] = {name: {} for name in tuned}
     reference: dict[str, list[TrueEvent]] = {}
     hours = 0.0
     for name, path in dataset.with_progress():
-        recorders = {model: recorder(listener) for model, listener in tuned.items()}
+        recorders = {model: recorder(configured) for model, configured in tuned.items()}
         result = run_recording(
             list(models.values()),
             path,
@@ -59,8 +59,8 @@ def tune_thresholds(
             f"{false_alarms_per_hour:g} false alarms an hour: the thresholds make none here\n"
         )
     chosen = {
-        model: tune(listener, recordings[model], reference, false_alarms_per_hour)
-        for model, listener in tuned.items()
+        model: tune(configured, recordings[model], reference, false_alarms_per_hour)
+        for model, configured in tuned.items()
     }
     text = as_toml(chosen, config, hours, false_alarms_per_hour, alone=config_file is None)
     if out is None:

@@ -11,7 +11,7 @@ from rich.progress import track
 from detector.errors import ConfigError
 from detector.evaluation.detections import TrueEvent
 from detector.evaluation.reference import TrueEvents, find_recordings, read_reference, within
-from detector.loading import Model
+from detector.loading import LoadedModel
 from detector.pipeline import Pipeline
 from detector.settings.patterns import PatternSettings
 
@@ -56,7 +56,7 @@ class Dataset:
 def read_dataset(
     folder: Path,
     reference_file: Path,
-    models: Sequence[Model],
+    models: Sequence[LoadedModel],
     patterns: Mapping[str, PatternSettings],
 ) -> Dataset:
     """Read the reference and find the recordings; say on stderr which labels are ignored.
@@ -84,12 +84,13 @@ def read_dataset(
 
 
 def _labels(
-    models: Sequence[Model], patterns: Mapping[str, PatternSettings], named: set[str]
+    models: Sequence[LoadedModel], patterns: Mapping[str, PatternSettings], named: set[str]
 ) -> set[str]:
     """A model that spells any word can report all that the reference names."""
-    listeners = [model.listener for model in models]
+    configured_models = [model.configured for model in models]
     any_word = any(
-        listener.spec.ctc is not None and listener.settings.only is None for listener in listeners
+        configured.spec.ctc is not None and configured.settings.only is None
+        for configured in configured_models
     )
-    reported = set(Pipeline(listeners, patterns=patterns).labels)
+    reported = set(Pipeline(configured_models, patterns=patterns).labels)
     return reported | named if any_word else reported

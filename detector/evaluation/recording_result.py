@@ -9,7 +9,7 @@ from detector.capture.recording import open_audio
 from detector.errors import AudioFileError
 from detector.evaluation.detections import Detection
 from detector.events.scores.steps import Step
-from detector.loading import Model
+from detector.loading import LoadedModel
 from detector.pipeline import Pipeline, replay
 from detector.records import SAMPLE_RATE, AudioBlock, Event, Gap, Scores, SegmentKey, Window
 from detector.settings.patterns import PatternSettings
@@ -29,7 +29,7 @@ class RecordingResult:
 
 
 def run_recording(
-    models: Sequence[Model],
+    models: Sequence[LoadedModel],
     path: Path,
     patterns: Mapping[str, PatternSettings] | None = None,
     on_step: Mapping[str, Callable[[Step], object]] = MappingProxyType({}),
@@ -50,7 +50,7 @@ def run_recording(
     """
     seen_until = duration = 0
 
-    sessions = {model.listener.name: model.session for model in models}
+    sessions = {model.configured.name: model.session for model in models}
 
     def items() -> Iterator[AudioBlock | Gap]:
         nonlocal duration
@@ -68,7 +68,7 @@ def run_recording(
         if observe := on_step.get(name):
             observe(step)
 
-    pipeline = Pipeline([model.listener for model in models], watch=watch, patterns=patterns)
+    pipeline = Pipeline([model.configured for model in models], watch=watch, patterns=patterns)
     events = ((event, seen_until) for event in replay(pipeline, items(), score))
     detections = list(_detections(events))
     if not duration:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.configured_model import Listener
+from detector.configured_model import ConfiguredModel
 from detector.evaluation.scoring import TimedScores
 from detector.events.scores.steps import Step
 from detector.records import SAMPLE_RATE
@@ -20,12 +20,14 @@ class ScoreTrack:
     sets right and thresholds alone do not.
     """
 
-    def __init__(self, listeners: Sequence[Listener], labels: Collection[str]) -> None:
+    def __init__(
+        self, configured_models: Sequence[ConfiguredModel], labels: Collection[str]
+    ) -> None:
         """Of `labels`, keep those that become events of one of the models."""
         self._tracks = {
-            listener.name: _ModelTrack(listener, set(labels).intersection(listener.labels))
-            for listener in listeners
-            if not listener.spec.ctc
+            configured.name: _ModelTrack(configured, set(labels).intersection(configured.labels))
+            for configured in configured_models
+            if not configured.spec.ctc
         }
 
     @property
@@ -50,10 +52,10 @@ class ScoreTrack:
 class _ModelTrack:
     """The steps of one model, without holes."""
 
-    def __init__(self, listener: Listener, labels: Collection[str]) -> None:
+    def __init__(self, configured: ConfiguredModel, labels: Collection[str]) -> None:
         places = {
             label.slug: place
-            for place, label in enumerate(listener.spec.labels)
+            for place, label in enumerate(configured.spec.labels)
             if label.slug in labels
         }
         self.labels = list(places)

@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from detector.configured_model import Listener
+from detector.configured_model import ConfiguredModel
 from detector.evaluation.detections import (
     Detection,
     Reference,
@@ -66,14 +66,14 @@ class _Candidate:
     false_alarms: int
 
 
-def recorder(listener: Listener) -> LevelSteps:
+def recorder(configured: ConfiguredModel) -> LevelSteps:
     """What takes the steps of a recording in which `tune` shall try thresholds."""
-    rules = label_rules(listener.spec, listener.settings)
+    rules = label_rules(configured.spec, configured.settings)
     return LevelSteps({rule: [_at(rule, threshold) for threshold in GRID] for rule in rules})
 
 
 def tune(
-    listener: Listener,
+    configured: ConfiguredModel,
     recordings: Mapping[str, TuningRecording],
     reference: Reference,
     false_alarms_per_hour: float,
@@ -85,12 +85,12 @@ def tune(
     in the reference never gets a lower threshold than it has, since nothing speaks for one.
 
     Args:
-        listener: a model that scores labels; its settings are where the thresholds start from.
+        configured: a model that scores labels; its settings are where the thresholds start from.
         recordings: by name.
         reference: the true events of each recording.
         false_alarms_per_hour: of each label.
     """
-    rules = label_rules(listener.spec, listener.settings)
+    rules = label_rules(configured.spec, configured.settings)
     slugs = [rule.slug for rule in rules]
     truth = {name: merge_overlapping(reference.get(name, ()), slugs) for name in recordings}
     seconds = sum(one.duration_samples for one in recordings.values()) / SAMPLE_RATE

@@ -19,7 +19,7 @@ import numpy as np
 from detector.evaluation.recording_result import run_recording
 from detector.evaluation.thresholds import Threshold, TuningRecording, recorder, tune
 from detector.events.scores.steps import Step
-from detector.loading import Model, load_model
+from detector.loading import LoadedModel, load_model
 from detector.settings.models import ModelSettings
 from detector.spec import Label
 from export.train.data import SPEECH
@@ -73,7 +73,7 @@ def calibrate(bundle: Path, data: Path, work: Path) -> dict[str, Calibration]:
 
 
 def _tuned(
-    model: Model, scenes: Sequence[Soundscape], folder: Path, false_alarms_per_hour: float
+    model: LoadedModel, scenes: Sequence[Soundscape], folder: Path, false_alarms_per_hour: float
 ) -> list[Threshold]:
     """What `tune` chooses on these soundscapes, which are kept in `folder`."""
     shutil.rmtree(folder, ignore_errors=True)
@@ -83,7 +83,7 @@ def _tuned(
     for path, scene in zip(sorted(folder.glob("*.flac")), scenes, strict=True):
         recordings[path.name] = _recorded(model, path, scene.unknown)
         reference[path.name] = scene.truth
-    return tune(model.listener, recordings, reference, false_alarms_per_hour)
+    return tune(model.configured, recordings, reference, false_alarms_per_hour)
 
 
 def _quieter(scene: Soundscape, seed: int) -> Soundscape:
@@ -91,17 +91,17 @@ def _quieter(scene: Soundscape, seed: int) -> Soundscape:
     return replace(scene, samples=scene.samples * np.float32(gain))
 
 
-def _recorded(model: Model, path: Path, unknown: Sequence[str]) -> TuningRecording:
+def _recorded(model: LoadedModel, path: Path, unknown: Sequence[str]) -> TuningRecording:
     """Without the labels that the background may hold: to detect them there is not wrong."""
-    places = [i for i, label in enumerate(model.listener.spec.labels) if label.slug in unknown]
-    steps = recorder(model.listener)
+    places = [i for i, label in enumerate(model.configured.spec.labels) if label.slug in unknown]
+    steps = recorder(model.configured)
 
     def add(step: Step) -> None:
         scores = step.scores.copy()
         scores[places] = 0
         steps.add(replace(step, scores=scores))
 
-    result = run_recording([model], path, on_step={model.listener.name: add})
+    result = run_recording([model], path, on_step={model.configured.name: add})
     return TuningRecording(result.duration_samples, steps)
 
 

@@ -12,7 +12,7 @@ import onnxruntime
 
 from detector.features.fbank import LogMel
 from detector.inference.bundle import load_bundle
-from detector.loading import Model, load_model
+from detector.loading import LoadedModel, load_model
 from detector.pipeline import Pipeline, replay
 from detector.records import SAMPLE_RATE, AudioBlock, Event, FloatArray, Scores, Window
 from detector.settings.models import ModelSettings
@@ -79,7 +79,7 @@ def top_one(
     return {"clips": len(rows), "right": sum(right), "top1": round(sum(right) / len(rows), 4)}
 
 
-def heard(model: Model, samples: FloatArray) -> Iterator[tuple[Event, int]]:
+def heard(model: LoadedModel, samples: FloatArray) -> Iterator[tuple[Event, int]]:
     """The events of a recording, each with the sample up to which was heard when it was told."""
     now = 0
 
@@ -88,12 +88,12 @@ def heard(model: Model, samples: FloatArray) -> Iterator[tuple[Event, int]]:
         now = window.end_sample
         return model.session.score([window])[0]
 
-    pipeline = Pipeline([model.listener])
+    pipeline = Pipeline([model.configured])
     for event in replay(pipeline, [AudioBlock(0, samples)], score):
         yield event, now
 
 
-def recall(model: Model, rows: Sequence[Row]) -> dict[str, Any]:
+def recall(model: LoadedModel, rows: Sequence[Row]) -> dict[str, Any]:
     """How many recordings are heard in a quiet stream, and how soon after their sound begins."""
     delays, others = [], 0
     for row in rows:

@@ -12,7 +12,7 @@ from detector.evaluation.recording_result import run_recording
 from detector.evaluation.score_track import ScoreTrack
 from detector.evaluation.thresholds import recorder
 from detector.events.scores.steps import Step
-from detector.loading import Model, load_model
+from detector.loading import LoadedModel, load_model
 from detector.records import SAMPLE_RATE
 from detector.settings.models import ModelSettings
 from tests.bundles import tone_bundle
@@ -23,7 +23,7 @@ BYTES_A_MINUTE = 250_000
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+def model(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
     bundle = tone_bundle(
         tmp_path_factory.mktemp("bundles") / "tones",
         "tones",
@@ -45,19 +45,21 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return paths
 
 
-def scores_of(model: Model) -> Callable[[Step], object]:
+def scores_of(model: LoadedModel) -> Callable[[Step], object]:
     """As `evaluate` keeps them."""
-    return ScoreTrack([model.listener], ["low", "high"]).on_step["tones"]
+    return ScoreTrack([model.configured], ["low", "high"]).on_step["tones"]
 
 
-def steps_of(model: Model) -> Callable[[Step], object]:
+def steps_of(model: LoadedModel) -> Callable[[Step], object]:
     """As `tune` keeps them."""
-    return recorder(model.listener).add
+    return recorder(model.configured).add
 
 
 @pytest.mark.parametrize("keep", [scores_of, steps_of])
 def test_a_minute_more_takes_little_more_memory(
-    model: Model, recordings: list[Path], keep: Callable[[Model], Callable[[Step], object]]
+    model: LoadedModel,
+    recordings: list[Path],
+    keep: Callable[[LoadedModel], Callable[[Step], object]],
 ) -> None:
     def peak(path: Path) -> int:
         on_step = keep(model)

@@ -14,7 +14,7 @@ from detector.evaluation.recording_result import RecordingResult, run_recording
 from detector.evaluation.score_track import ScoreTrack
 from detector.evaluation.scoring import TimedScores
 from detector.events.segments.label_rules import label_rules
-from detector.loading import Model, load_model
+from detector.loading import LoadedModel, load_model
 from detector.pipeline import Pipeline, replay
 from detector.records import SAMPLE_RATE, Scores, Window
 from detector.settings.models import LabelSettings, ModelSettings
@@ -25,7 +25,7 @@ from tests.test_pipeline import SCENE, scene
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> list[Model]:
+def models(tmp_path_factory: pytest.TempPathFactory) -> list[LoadedModel]:
     folder = tmp_path_factory.mktemp("bundles")
     bundles = {
         "tagger": tone_bundle(folder / "tagger", "tagger"),
@@ -47,37 +47,39 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def result(models: list[Model], recording: Path) -> RecordingResult:
+def result(models: list[LoadedModel], recording: Path) -> RecordingResult:
     return run_recording(models, recording)
 
 
-def timed_scores(models: Sequence[Model], path: Path, labels: Sequence[str]) -> TimedScores:
-    track = ScoreTrack([model.listener for model in models], labels)
+def timed_scores(models: Sequence[LoadedModel], path: Path, labels: Sequence[str]) -> TimedScores:
+    track = ScoreTrack([model.configured for model in models], labels)
     result = run_recording(models, path, on_step=track.on_step)
     return track.timed_scores(result.duration_samples)
 
 
 def test_segments_are_those_of_replay(
-    models: Sequence[Model], recording: Path, result: RecordingResult
+    models: Sequence[LoadedModel], recording: Path, result: RecordingResult
 ) -> None:
-    sessions = {model.listener.name: model.session for model in models}
+    sessions = {model.configured.name: model.session for model in models}
 
     def score(name: str, window: Window) -> Scores:
         return sessions[name].score([window])[0]
 
     with open_audio(recording) as blocks:
-        events = list(replay(Pipeline([model.listener for model in models]), blocks, score))
+        events = list(replay(Pipeline([model.configured for model in models]), blocks, score))
     expected = [
         (segment.onset / SAMPLE_RATE, segment.offset / SAMPLE_RATE, segment.label)
         for model in models
-        for segment in lives([e for e in events if e.model == model.listener.spec.id])
+        for segment in lives([e for e in events if e.model == model.configured.spec.id])
     ]
     assert sorted(detection[:3] for detection in result.detections) == sorted(expected)
     assert len(expected) >= 11
     assert result.duration_samples == len(SCENE)
 
 
-def test_what_patterns_report_is_detected_too(models: Sequence[Model], recording: Path) -> None:
+def test_what_patterns_report_is_detected_too(
+    models: Sequence[LoadedModel], recording: Path
+) -> None:
     group = GroupSettings(kind="group", labels=("low", "high"), merge_gap_s=0)
     result = run_recording(models[1:2], recording, {"tone": group})
     tones = [event for event in result.detections if event.label == "tone"]
@@ -87,7 +89,7 @@ def test_what_patterns_report_is_detected_too(models: Sequence[Model], recording
 
 
 def test_a_tagger_reports_a_start_at_the_end_of_the_hop_in_which_it_is(
-    models: Sequence[Model], recording: Path
+    models: Sequence[LoadedModel], recording: Path
 ) -> None:
     starts = [(e.onset_s, e.reported_s) for e in run_recording(models[:1], recording).detections]
     assert (1.0, 1.5) in starts  # of the tone from 1.3 s on, in hops of 0.5 s
@@ -95,7 +97,7 @@ def test_a_tagger_reports_a_start_at_the_end_of_the_hop_in_which_it_is(
 
 
 def test_a_frame_classifier_reports_a_start_once_it_has_seen_around_it(
-    models: Sequence[Model], recording: Path
+    models: Sequence[LoadedModel], recording: Path
 ) -> None:
     for event in run_recording(models[1:2], recording).detections:
         assert event.reported_s is not None
@@ -104,7 +106,7 @@ def test_a_frame_classifier_reports_a_start_once_it_has_seen_around_it(
 
 class TestScores:
     def test_of_frames_are_high_while_the_tone_sounds(
-        self, models: Sequence[Model], recording: Path
+        self, models: Sequence[LoadedModel], recording: Path
     ) -> None:
         timed = timed_scores(models[1:2], recording, ["low", "high"])
         assert (timed.times_s[0], timed.times_s[-1]) == (0, pytest.approx(9.3))
@@ -120,7 +122,7 @@ class TestScores:
             assert timed.scores[label][~near].max(initial=0) < 0.1
 
     def test_of_a_tagger_stand_at_the_hop_that_a_window_ends_with(
-        self, models: Sequence[Model], recording: Path
+        self, models: Sequence[LoadedModel], recording: Path
     ) -> None:
         timed = timed_scores(models[:1], recording, ["low"])
         assert timed.times_s[:-1].tolist() == pytest.approx(np.arange(0, 9.3, 0.5).tolist())
@@ -128,7 +130,7 @@ class TestScores:
         assert timed.times_s[:-1][high][0] == 1.0
 
     def test_of_several_models_are_the_highest(
-        self, models: Sequence[Model], recording: Path
+        self, models: Sequence[LoadedModel], recording: Path
     ) -> None:
         both = timed_scores(models, recording, ["low", "loud"])
         assert set(both.scores) == {"low", "loud"}
@@ -138,7 +140,7 @@ class TestScores:
         assert all(len(values) == len(both.times_s) - 1 for values in both.scores.values())
 
     def test_of_what_is_too_short_to_score_are_nothing(
-        self, models: Sequence[Model], tmp_path: Path
+        self, models: Sequence[LoadedModel], tmp_path: Path
     ) -> None:
         path = tmp_path / "short.wav"
         soundfile.write(path, SCENE[:100], SAMPLE_RATE)
@@ -147,7 +149,7 @@ class TestScores:
         assert timed.scores["low"].tolist() == [0]
 
 
-def test_an_empty_recording_is_refused(models: Sequence[Model], tmp_path: Path) -> None:
+def test_an_empty_recording_is_refused(models: Sequence[LoadedModel], tmp_path: Path) -> None:
     path = tmp_path / "empty.wav"
     soundfile.write(path, np.zeros(0), SAMPLE_RATE)
     with pytest.raises(AudioFileError, match=r"empty\.wav"):
@@ -171,7 +173,7 @@ def test_tuning_with_the_thresholds_there_are_detects_what_was_detected(
     soundfile.write(
         path, scene(8.2, (LOW_HZ, 1, 1.6), (LOW_HZ, 2, 2.6), (LOW_HZ, 7, 8.2)), SAMPLE_RATE
     )
-    rules = label_rules(model.listener.spec, settings)
+    rules = label_rules(model.configured.spec, settings)
     steps = LevelSteps({rule: [rule] for rule in rules})
     result = run_recording([model], path, on_step={name: steps.add})
     again = detections_with(rules, steps, result.duration_samples)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from detector.configured_model import Listener
+from detector.configured_model import ConfiguredModel
 from detector.evaluation.detections import TrueEvent
 from detector.evaluation.tables import as_toml
 from detector.evaluation.thresholds import (
@@ -34,8 +34,8 @@ def spec(tmp_path_factory: pytest.TempPathFactory) -> BundleSpec:
     return load_bundle(str(tone_bundle(tmp_path_factory.mktemp("tones")))).spec
 
 
-def listener(spec: BundleSpec, **labels: LabelSettings) -> Listener:
-    return Listener("tones", spec, ModelSettings(bundle="tones", labels=labels))
+def configured(spec: BundleSpec, **labels: LabelSettings) -> ConfiguredModel:
+    return ConfiguredModel("tones", spec, ModelSettings(bundle="tones", labels=labels))
 
 
 Hour = tuple[Step, ...]
@@ -51,7 +51,7 @@ def hour(low: Sequence[float], high: Sequence[float] | None = None) -> Hour:
     )
 
 
-def recording(steps: Hour, model: Listener) -> TuningRecording:
+def recording(steps: Hour, model: ConfiguredModel) -> TuningRecording:
     recorded = recorder(model)
     for step in steps:
         recorded.add(step)
@@ -73,7 +73,7 @@ def minute(at: int, label: str = "low") -> TrueEvent:
 def choose(
     spec: BundleSpec, steps: Hour, truth: Sequence[TrueEvent], rate: float, **labels: LabelSettings
 ) -> dict[str, Threshold]:
-    model = listener(spec, **labels)
+    model = configured(spec, **labels)
     chosen = tune(model, {"a": recording(steps, model)}, {"a": truth}, rate)
     return {threshold.slug: threshold for threshold in chosen}
 
@@ -105,7 +105,7 @@ def test_the_rate_wanted_is_reached_and_no_event_more_is_lost(
 
 
 def test_the_rate_counts_by_the_hours_of_all_recordings(spec: BundleSpec) -> None:
-    model = listener(spec)
+    model = configured(spec)
     two = {"a": recording(hour(NOISE), model), "b": recording(hour(scores()), model)}
     [low, _] = tune(model, two, {"a": TRUTH}, 1)
     assert (low.false_alarms, low.heard_events) == (2, 1)
