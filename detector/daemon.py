@@ -96,7 +96,7 @@ async def _serve(
     if mqtt:
         _offer_control(mqtt, config, sources, [model.configured for model in models.values()], path)
     try:
-        failure = await _run(sources, publisher, mqtt)
+        failure = await _run(sources, publisher, mqtt, list(models))
     finally:
         await asyncio.gather(*(worker.close(INFERENCE_GRACE_S) for worker in workers.values()))
     log.info("stopped")
@@ -126,7 +126,10 @@ def _sources(
 
 
 async def _run(
-    sources: Sequence[Source], publisher: Publisher, mqtt: MqttPublisher | None
+    sources: Sequence[Source],
+    publisher: Publisher,
+    mqtt: MqttPublisher | None,
+    models: Sequence[str],
 ) -> ModelFailedError | None:
     """Run the sources until they have ended, a signal asks to stop, or a model has failed.
 
@@ -139,7 +142,7 @@ async def _run(
             group.create_task(_hear(source), name=f"source {source.name}") for source in sources
         ]
         notify("READY=1")
-        log.info("ready", sources=[source.name for source in sources])
+        log.info("ready", sources=[source.name for source in sources], models=models)
         failure = await _until(stop, hearing)
         notify("STOPPING=1")
         for task in hearing:
