@@ -30,7 +30,7 @@ from detector.features.windows import MOST_AT_ONCE
 from detector.inference.worker import Worker
 from detector.lane import Lane
 from detector.notice import Notice
-from detector.operate.health import SignalHealth, SignalMonitor
+from detector.operate.health import SourceHealth
 from detector.operate.schedule import Schedule
 from detector.overload import OverloadRule
 from detector.pipeline import Pipeline
@@ -94,17 +94,15 @@ class Source:
         # Two runs may have begun at what their clocks told was the same time.
         self._messages = MessageFactory(node, self.name, str(time_ns()), resume.last_sequence)
         self._heard_until = resume.heard_until
-        self._signal = SignalMonitor()
+        self._health = SourceHealth()
         self._sound, self._progress = Notice(), Notice()
         """There is more work for the lanes; a lane has done some."""
         self._finished = False
         """No more work follows."""
-        self._captured: SourceStatus = "offline"
-        self._health: SignalHealth = "listening"
-        self._hung: set[str] = set()
-        """The models that do not answer."""
         self._status: SourceStatus = "offline"
         self._samples_heard = self._samples_overrun = self._samples_not_finite = 0
+        self._samples_read = 0
+        """Of those that the ring was ever given."""
         self._windows_skipped = self._windows_failed = 0
         self._events = self._suppressed = self._gaps = 0
 
@@ -129,19 +127,19 @@ class Source:
             ModelFailedError: a model has failed for good.
         """
         structlog.contextvars.bind_contextvars(source=self.name)
-        pause_s = FIRST_PAUSE_S
+        pause_s, said = FIRST_PAUSE_S, ""
         while True:
             began = monotonic()
             try:
                 await self._listen()
-            except ExceptionGroup as group:
-                if lost := group.subgroup(ModelFailedError):
-                    raise _first(lost) from None
-                error = _first(group)
-                trace = None if isinstance(error, DetectorError) else error  # else it is a mistake
-                log.warning(
-                    "the source failed; it is tried again", error=str(error), exc_info=trace
-                )
+            except Exception as raised:
+                error = _why(raised)
+                if isinstance(error, ModelFailedError):
+                    raise error from None
+                if str(error) != said:  # once, not at every attempt
+                    said = str(error)
+                    trace = None if isinstance(error, DetectorError) else error
+                    log.warning("the source failed; it is tried again", error=said, exc_info=trace)
             else:
                 return
             pause_s = FIRST_PAUSE_S if monotonic() - began > LONGEST_PAUSE_S else pause_s
@@ -152,6 +150,7 @@ class Source:
         """Listen until the recording ends or something fails; then end what is open."""
         self._finished = False
         reader = self._ring.reader()
+        self._samples_read = self._ring.samples_heard
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._run_capture(), name=f"{self.name} capture")
@@ -159,12 +158,13 @@ class Source:
                 for lane in self._pipeline.lanes:
                     group.create_task(self._work_off(lane), name=f"{self.name} {lane.name}")
         finally:
-            self._tell(self._pipeline.stop())
-            self._windows_skipped += sum(lane.skipped for lane in self._pipeline.lanes)
-            self._windows_failed += sum(lane.failed for lane in self._pipeline.lanes)
-            self._pipeline = self._new_pipeline()
-            self._hung.clear()
-            self._set_captured("offline")
+            ended, self._pipeline = self._pipeline, self._new_pipeline()
+            self._windows_skipped += sum(lane.skipped for lane in ended.lanes)
+            self._windows_failed += sum(lane.failed for lane in ended.lanes)
+            try:
+                self._tell(ended.stop())
+            finally:
+                self._set_captured("offline")
 
     def stats(self) -> SourceStats:
         lanes = self._pipeline.lanes
@@ -250,13 +250,14 @@ class Source:
                 continue
             if isinstance(item, AudioBlock):
                 self._samples_heard += len(item.samples)
-                self._watch_signal(item)
+                self._samples_read += len(item.samples)
+                self._health.push(item)
+                self._refresh_status()
                 self._publish_down(item)
                 self._publisher.heard(self.name, self._clock.utc(item.end_sample))
                 self._publisher.level(self.name, float(np.square(item.samples).mean()))
             elif isinstance(item, Gap):
-                self._samples_overrun += item.length if item.reason == "overrun" else 0
-                self._samples_not_finite += item.length if item.reason == "not_finite" else 0
+                self._count_lost(item)
                 self._tell_gap(item)
             self._pipeline.push(item)
             self._sound.give()
@@ -264,10 +265,19 @@ class Source:
         self._finished = True
         self._sound.give()
 
+    def _count_lost(self, gap: Gap) -> None:
+        if gap.reason == "not_finite":
+            self._samples_not_finite += gap.length
+        elif gap.reason == "overrun":
+            self._samples_overrun += gap.length
+            self._samples_read = min(self._samples_read + gap.length, self._ring.samples_heard)
+
     async def _make_room(self) -> None:
         """Wait for the models that are late; what waits for one that hangs is left out."""
         hung = [
-            lane for lane in self._pipeline.lanes if lane.name in self._hung and not lane.has_room
+            lane
+            for lane in self._pipeline.lanes
+            if self._health.hangs(lane.name) and not lane.has_room
         ]
         for lane in hung:
             lane.skip(1)
@@ -290,7 +300,7 @@ class Source:
             if isinstance(answer, Scores):
                 self._show(lane, answer)
             self._tell(self._pipeline.resolve(lane, answer))
-            unread = self._ring.samples_heard - self._samples_heard
+            unread = self._ring.samples_heard - self._samples_read
             lane.skip(overload.windows_to_skip(unread + lane.backlog, monotonic()))
             self._progress.give()
 
@@ -302,14 +312,13 @@ class Source:
             return await self._workers[lane.name].score(window)
         finally:
             timer.cancel()
-            if lane.name in self._hung:
-                self._hung.remove(lane.name)
+            if self._health.answer(lane.name):
                 log.info("the model answers again")
                 self._refresh_status()
 
     def _hang(self, lane: Lane) -> None:
         """The model does not answer."""
-        self._hung.add(lane.name)
+        self._health.hang(lane.name)
         log.warning("the model does not answer", source=self.name, model=lane.name)
         self._tell(self._pipeline.interrupt(lane))
         self._refresh_status()
@@ -365,25 +374,21 @@ class Source:
         labels = lane.model.spec.labels
         self._publisher.scores(self.name, {labels[i].slug: round(float(best[i]), 4) for i in top})
 
-    def _watch_signal(self, block: AudioBlock) -> None:
-        self._health = self._signal.push(block)
-        self._refresh_status()
-
     def _set_captured(self, status: SourceStatus) -> None:
-        self._captured = status
-        self._health = "listening"
+        self._health.captured(status)
         self._refresh_status()
 
     def _refresh_status(self) -> None:
-        status = self._captured
-        if status == "listening":
-            status = "stalled" if self._hung else self._health
+        status = self._health.status
         if status != self._status:
             self._status = status
             log.info("source", source=self.name, status=status)
             self._publisher.source_status(self.name, status)
 
 
-def _first(group: BaseExceptionGroup[Exception]) -> Exception:
-    inner = group.exceptions[0]
-    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner
+def _why(error: Exception) -> Exception:
+    """The first error of a group; a model that has failed for good before others."""
+    if not isinstance(error, ExceptionGroup):
+        return error
+    found = [_why(inner) for inner in error.exceptions]
+    return next((e for e in found if isinstance(e, ModelFailedError)), found[0])

@@ -32,7 +32,7 @@ from tests.test_pipeline import scene
 
 PATIENCE_S = 30
 HOP_S = 0.5
-SPEED = 10
+SPEED = 4
 """How many times as fast as sound it goes here."""
 
 
@@ -126,6 +126,11 @@ class Heard:
         self.source = Source(settings, "attic", configured_models, written, Schedule((), None), {})
         self.task = asyncio.create_task(self.source.run())
 
+    @property
+    def starts(self) -> list[str]:
+        """The models that told of a beginning."""
+        return [event.model for event in self.written.events if event.type == "start"]
+
     async def until(self, true: Callable[[], object]) -> None:
         async with asyncio.timeout(PATIENCE_S):
             while not true():
@@ -204,16 +209,16 @@ def test_a_model_that_cannot_keep_up_leaves_out_windows_and_is_never_very_late(
 
     async def run() -> None:
         async with hearing(monkeypatch, model) as heard:
-            model.slow_s = 0.15  # at ten times the speed, three times too slow
-            pace = asyncio.create_task(heard.pace(30))
+            model.slow_s = 0.4  # for half a second of sound, which here comes in an eighth
+            pace = asyncio.create_task(heard.pace(24))
             late = []
             while not pace.done():
                 await asyncio.sleep(0.02)
                 scored = max((w.end_sample for w in model.windows), default=0)
                 late.append(heard.capture.end - scored)
-            assert max(late) / SAMPLE_RATE < 7
+            assert max(late) / SAMPLE_RATE < 10
             stats = heard.source.stats()
-            assert stats.windows_skipped > 15
+            assert stats.windows_skipped > 10
             assert stats.samples_overrun == 0
             assert heard.written.gaps == []
 
@@ -225,8 +230,8 @@ def test_what_a_model_that_is_far_too_slow_did_not_see_is_a_gap_of_that_model(
 ) -> None:
     async def run() -> None:
         async with hearing(monkeypatch, model) as heard:
-            model.slow_s = 0.35  # a window each three and a half seconds, and it shows 2.56 s
-            await heard.pace(30)
+            model.slow_s = 0.9  # a window each three and a half seconds, and it shows 2.56 s
+            await heard.pace(20)
             await heard.until(lambda: len(heard.written.gaps) >= 2)
             for gap in heard.written.gaps:
                 assert (gap.model, gap.reason) == ("tones@1", "overrun")
@@ -247,25 +252,18 @@ def test_a_model_that_hangs_is_said_to_have_stalled_and_another_goes_on(
             await heard.pace(3, LOW_HZ)
             await heard.until(lambda: len(heard.written.events) == 2)
             model.answers.clear()
-            pace = asyncio.create_task(heard.pace(20, LOW_HZ))
+            pace = asyncio.create_task(heard.pace(14, LOW_HZ))
             await heard.until(lambda: "stalled" in heard.written.statuses)
             ends = [e for e in heard.written.events if e.type == "end"]
             assert [(e.model, e.truncated) for e in ends] == [("tones@1", True)]
             await pace
-            await heard.until(lambda: other.windows[-1].end_sample > 22 * SAMPLE_RATE)
+            await heard.until(lambda: other.windows[-1].end_sample > 16 * SAMPLE_RATE)
             model.answers.set()
             await heard.until(lambda: heard.written.statuses[-1] == "listening")
             await heard.pace(3, LOW_HZ)
-            await heard.until(
-                lambda: (
-                    [e.model for e in heard.written.events if e.type == "start"]
-                    == ["tones@1", "other@1", "tones@1"]
-                    or [e.model for e in heard.written.events if e.type == "start"]
-                    == ["other@1", "tones@1", "tones@1"]
-                )
-            )
+            await heard.until(lambda: heard.starts.count("tones@1") == 2)
             assert {g.model for g in heard.written.gaps} == {"tones@1"}
-            assert sum(g.duration_s for g in heard.written.gaps) > 10
+            assert sum(g.duration_s for g in heard.written.gaps) > 4
 
     asyncio.run(run())
 
