@@ -14,6 +14,7 @@ MODULES = structure.read_modules("detector")
 STAGES = ("capture", "features", "inference", "events", "publish")
 LEAF = (
     "boottime",
+    "notice",
     "records",
     "stats",
     "errors",
@@ -35,7 +36,6 @@ COMPOSERS = (
     "loading",
     "control",
     "explain_source",
-    "notice",
     "source",
     "daemon",
     "cli",

@@ -4,7 +4,6 @@ The writer never waits. A reader that is too slow finds a gap where samples were
 counts them. All of it belongs to the thread of the event loop.
 """
 
-import asyncio
 from bisect import bisect_right
 from collections import deque
 from dataclasses import dataclass, replace
@@ -12,6 +11,7 @@ from typing import Final
 
 import numpy as np
 
+from detector.notice import Notice
 from detector.records import AudioBlock, Cut, FloatArray, Gap, to_samples
 
 RING_S: Final = 11.0
@@ -52,7 +52,7 @@ class RingBuffer:
         self._begin: int | None = None
         self._end = 0
         self._closed = False
-        self._waiting: set[asyncio.Future[None]] = set()
+        self._changed = Notice()
 
     @property
     def begin_sample(self) -> int | None:
@@ -108,12 +108,12 @@ class RingBuffer:
         while len(self._pieces) > self._MAX_PIECES:
             self._pieces.popleft()
         self._end = item.end_sample
-        self._wake()
+        self._changed.give()
 
     def close(self) -> None:
         """Nothing more will come: readers read what is left and see the end."""
         self._closed = True
-        self._wake()
+        self._changed.give()
 
     def reader(self) -> "Reader":
         """A reader of what is written from now on."""
@@ -144,17 +144,12 @@ class RingBuffer:
 
     async def changed(self) -> None:
         """Return after the next write, or when the ring is closed."""
-        future = asyncio.get_running_loop().create_future()
-        self._waiting.add(future)
-        try:
-            await future
-        finally:
-            self._waiting.discard(future)
+        await self._changed.wait()
 
     def _cut(self) -> None:
         if self._pieces and isinstance(self._pieces[-1], _Run) and not self._ends_in_cut():
             self._cuts.append(self._end)
-            self._wake()
+            self._changed.give()
 
     def _ends_in_cut(self) -> bool:
         return bool(self._cuts) and self._cuts[-1] == self._end
@@ -188,12 +183,6 @@ class RingBuffer:
                 oldest.stored += lost
                 break
             self._pieces.popleft()
-
-    def _wake(self) -> None:
-        for future in self._waiting:
-            if not future.done():
-                future.set_result(None)
-        self._waiting.clear()
 
     def _copy(self, run: _Run, first_sample: int, length: int) -> FloatArray:
         capacity = len(self._buffer)
