@@ -361,7 +361,7 @@ def test_a_reader_that_gives_up_waiting_leaves_nothing_behind() -> None:
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.01):
                     await reader.wait()
-        assert not ring._waiting
+        assert not ring._changed._waiting
         ring.write(block(0, 5))
         await reader.wait()
         assert isinstance(reader.read(5), AudioBlock)
