@@ -55,7 +55,7 @@ class Broker:
         file.write_text(
             "\n".join(
                 (
-                    f"configured {self.port} 127.0.0.1",
+                    f"listener {self.port} 127.0.0.1",
                     "user root",  # as root it would drop to a user that cannot read the folder
                     "persistence false",
                     "log_dest stderr",

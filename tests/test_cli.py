@@ -2,12 +2,14 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import textwrap
 import time
 from pathlib import Path
+from subprocess import PIPE
 
 import numpy as np
 import pytest
@@ -82,7 +84,9 @@ def test_a_sample_that_is_no_sound_costs_its_moment_alone(
     sf.write(recording.with_suffix(".wav"), samples, RATE, subtype="FLOAT")
     done = detector("replay", recording, "--json", "--config", config)
     assert done.returncode == 0, done.stderr
-    _, end = map(json.loads, done.stdout.splitlines())
+    gap, _, end = map(json.loads, done.stdout.splitlines())
+    assert (gap["reason"], gap["begin"]) == ("not_finite", "1970-01-01T00:00:02.000Z")
+    assert gap["duration_s"] < 0.01
     assert end["type"] == "end"
     assert abs(seconds(end["onset"]) - 4) <= 0.5
     assert abs(seconds(end["offset"]) - 6) <= 0.5
@@ -286,13 +290,28 @@ def test_a_gpu_that_is_demanded_and_absent_ends_with_3(config: Path) -> None:
     assert "provider = 'cuda'" in done.stderr
 
 
-def test_a_source_whose_recording_is_missing_ends_the_service_with_2(config: Path) -> None:
-    source = "[mqtt]\nenabled = false\n[[sources]]\nname = 'hall'\naudio_file = 'no.wav'\n"
-    config.write_text(config.read_text() + source)
-    done = detector("run", "--config", config)
-    assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].startswith("detector: ")
-    assert "no.wav" in done.stderr.splitlines()[-1]
+def test_a_source_whose_recording_is_missing_is_tried_again_and_another_is_heard(
+    config: Path, recording: Path
+) -> None:
+    sources = "".join(
+        f"[[sources]]\nname = '{name}'\naudio_file = '{file}'\n"
+        for name, file in (("hall", "late.wav"), ("kitchen", recording))
+    )
+    config.write_text(
+        config.read_text() + "[mqtt]\nenabled = false\n[console]\nenabled = true\n" + sources
+    )
+    command = [sys.executable, "-m", "detector", "run", "--config", str(config)]
+    with subprocess.Popen(command, stdout=PIPE, stderr=PIPE, text=True) as service:
+        assert service.stdout is not None
+        assert service.stderr is not None
+        assert json.loads(service.stdout.readline())["source"] == "kitchen"
+        shutil.copy(recording, config.parent / "late.wav")
+        heard = next(line for line in map(json.loads, service.stdout) if line["source"] == "hall")
+        assert heard["type"] == "start"
+        service.send_signal(signal.SIGTERM)
+        log = service.stderr.read()
+        assert service.wait(20) == 0
+    assert log.count("late.wav: cannot be read: No such file or directory") == 1
 
 
 def test_help_comes_at_once() -> None:

@@ -269,7 +269,8 @@ def test_stop_ends_patterns_too(models: Models) -> None:
         events += only_events(pipeline.resolve(lane, answer))
     events += pipeline.stop()
     [found] = lives(events)
-    assert (found.label, found.offset, found.truncated) == ("tones", at(3), True)
+    assert (found.label, found.truncated) == ("tones", True)
+    assert at(2.95) < found.offset <= at(3)  # the last frame that was scored
     assert pipeline.stop() == []
 
 

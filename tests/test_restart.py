@@ -61,6 +61,7 @@ def test_an_event_that_a_kill_cut_off_is_ended_and_the_time_until_the_restart_is
             async with daemon(config):
                 await seen.until(lambda s: s.on(GAPS))
                 await seen.until(lambda s: len(once(messages(s, EVENTS))) == 3)
+                await seen.until(lambda s: s.on(STATE)[-2:] == ["OFF", "ON"])
             return once(messages(seen, EVENTS)), messages(seen, GAPS), seen.on(STATE)
 
     (start, end, new), (gap,), states = asyncio.run(live())
