@@ -169,6 +169,11 @@ class Label(Spec):
     min_duration_s: float = Field(0.0, ge=0)
     merge_gap_s: float = Field(0.0, ge=0)
     enabled: bool = True
+    children: tuple[Slug, ...] = ()
+    """Labels of the same bundle that are kinds of this one. Its score is the highest of its own,
+    theirs, and that of their children in turn."""
+    aliases: tuple[Slug, ...] = ()
+    """Other names by which a configuration may call it."""
 
     @model_validator(mode="after")
     def _hysteresis(self) -> Self:
@@ -215,6 +220,15 @@ class BundleSpec(Spec):
             if label.slug in seen:
                 raise ValueError(f"slug {label.slug!r} stands twice; slugs name topics")
             seen.add(label.slug)
+        for label in labels:
+            for child in label.children:
+                if child not in seen:
+                    raise ValueError(f"{label.slug}.children: no label has the slug {child!r}")
+        for label in labels:
+            for alias in label.aliases:
+                if alias in seen:
+                    raise ValueError(f"{label.slug}.aliases: {alias!r} stands for another label")
+                seen.add(alias)
         return labels
 
     @model_validator(mode="after")
@@ -223,6 +237,8 @@ class BundleSpec(Spec):
             raise ValueError("ctc: must be given if, and only if, decoding is 'ctc'")
         if self.ctc:
             self._check_ctc(self.ctc)
+        if self.decoding != "multilabel" and any(label.children for label in self.labels):
+            raise ValueError(f"labels.children: labels exclude each other, being {self.decoding}")
         batch, *rest = self.input.shape or ("",)
         if not isinstance(batch, str) or not all(isinstance(n, int) and n > 0 for n in rest):
             raise ValueError(
