@@ -102,7 +102,7 @@ class ServiceCommands:
         self, model: str | None, label: str, onset: float | None, offset: float | None
     ) -> CommandResult:
         configured = self._model_with_label(model, label)
-        settings = configured.settings
+        settings = configured.settings.by_slug(configured.spec.labels)
         changes = {"onset_threshold": onset, "offset_threshold": offset}
         own = (settings.labels.get(label) or LabelSettings()).model_copy(
             update={field: value for field, value in changes.items() if value is not None}

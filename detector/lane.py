@@ -11,6 +11,7 @@ from detector.configured_model import ConfiguredModel
 from detector.errors import ConfigError
 from detector.events.explain.score_memory import ScoreMemory
 from detector.events.scores.fusion import decide
+from detector.events.scores.label_tree import LabelTree
 from detector.events.scores.steps import ClipSteps, FrameSteps, MedianSteps, Step, Steps
 from detector.events.segments.ctc import CtcDecoder, context_samples
 from detector.events.segments.label_rules import label_rules
@@ -43,6 +44,7 @@ class Lane:
         self.failed = 0
         """Windows of which the model could say nothing."""
         self._watch = watch
+        self._label_tree = LabelTree(model.spec.labels)
         self._decider = model.decider
         self._steps = _steps(model)
         self._segmenter = _segmenter(model)
@@ -144,6 +146,10 @@ class Lane:
         self.failed += 1
         begin = max(unscored.first_sample, self._scored_until)
         self._lose(begin, unscored.end_sample, unscored.reason)
+
+    def raised(self, answer: Scores | Cut) -> Scores | Cut:
+        """The answer, in which a label scores at least what the labels below it do."""
+        return answer if isinstance(answer, Cut) else self._label_tree.apply(answer)
 
     def decide(self, answer: Scores | Cut) -> Scores | Cut:
         """Leave of an answer what decides; note how far it reaches."""

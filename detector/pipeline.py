@@ -130,6 +130,7 @@ class Pipeline:
         return [event for lane in self.lanes for event in self._follow(lane, *lane.stop())]
 
     def _take(self, lane: Lane, answer: Scores | Cut) -> list[Event]:
+        answer = lane.raised(answer)
         decided = lane.decide(answer)
         confirmation = self._confirmations.get(lane.name)
         ready = confirmation.push(decided) if confirmation else [decided]

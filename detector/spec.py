@@ -8,8 +8,6 @@ from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     StringConstraints,
     field_validator,
@@ -17,7 +15,31 @@ from pydantic import (
 )
 
 from detector.errors import ConfigError
+from detector.front_end_spec import Fbank, Frontend, LogMelSpec, Spec, Waveform
 from detector.records import SAMPLE_RATE
+
+__all__ = [
+    "FORMAT",
+    "Activation",
+    "BundleSpec",
+    "ClipOutput",
+    "Ctc",
+    "Decoding",
+    "Fbank",
+    "FramesOutput",
+    "Frontend",
+    "Input",
+    "Label",
+    "LogMelSpec",
+    "Onnx",
+    "Origin",
+    "Outputs",
+    "Score",
+    "Slug",
+    "Waveform",
+    "WindowSpec",
+    "hop_in_samples",
+]
 
 FORMAT: Literal[1] = 1
 """The version of the contract. A bundle of another version is refused."""
@@ -28,10 +50,6 @@ Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]{1,64}$")]
 Score = Annotated[float, Field(ge=0, le=1)]
 Activation = Literal["sigmoid", "softmax", "none"]
 Decoding = Literal["multilabel", "multiclass", "ctc"]
-
-
-class Spec(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Origin(Spec):
@@ -55,90 +73,6 @@ class Onnx(Spec):
         if not plain or not file.endswith(".onnx"):  # the suffix tells the runtime how to read it
             raise ValueError("must be the plain name of an .onnx file beside bundle.json")
         return file
-
-
-class Fbank(Spec):
-    """Normalised log-mel frames: every number that they depend on."""
-
-    kind: Literal["fbank"] = "fbank"
-    frame_samples: int = Field(400, ge=2)
-    shift_samples: int = Field(160, ge=1)
-    fft_size: int = Field(512, ge=2)
-    mel_bins: int = Field(128, ge=1)
-    low_hz: float = Field(20.0, ge=0)
-    high_hz: float = Field(SAMPLE_RATE / 2, le=SAMPLE_RATE / 2)
-    pre_emphasis: float = Field(0.97, ge=0, lt=1)
-    log_floor: float = Field(1.1920929e-07, gt=0)
-    mean: float = -4.2677393
-    std: float = Field(4.5689974, gt=0)
-    """A log-mel energy v becomes (v - mean) / (2 std)."""
-
-    @model_validator(mode="after")
-    def _in_order(self) -> Self:
-        if self.frame_samples > self.fft_size:
-            raise ValueError(f"frame_samples {self.frame_samples} > fft_size {self.fft_size}")
-        if self.shift_samples > self.frame_samples:
-            raise ValueError(
-                f"shift_samples {self.shift_samples} > frame_samples {self.frame_samples}"
-            )
-        if self.low_hz >= self.high_hz:
-            raise ValueError(f"low_hz {self.low_hz} is not below high_hz {self.high_hz}")
-        return self
-
-    def frames_in(self, samples: int) -> int:
-        """How many whole frames `samples` samples hold."""
-        return max(0, 1 + (samples - self.frame_samples) // self.shift_samples)
-
-    @property
-    def padding(self) -> float:
-        """What a missing frame holds: the extractor pads with zeros before it normalises."""
-        return -self.mean / (2 * self.std)
-
-    @property
-    def hop_multiple(self) -> int:
-        """Samples that a window and its hop are multiples of: each begins where a frame does."""
-        return self.shift_samples
-
-    @property
-    def describes_frames(self) -> bool:
-        """Whether it gives a spectrogram, (frames, mel_bins), and not samples."""
-        return True
-
-    def input_shape(self, window_samples: int) -> tuple[int, ...]:
-        """(frames, mel_bins): the least that an input without its batch axis must hold.
-
-        An extractor may pad the whole frames of a window with further ones.
-        """
-        return (self.frames_in(window_samples), self.mel_bins)
-
-
-class Waveform(Spec):
-    """The samples themselves, brought to zero mean and unit variance within a window or not."""
-
-    kind: Literal["waveform"] = "waveform"
-    normalise: Literal["none", "zero_mean_unit_variance"]
-
-    @property
-    def padding(self) -> float:
-        """What a missing sample holds."""
-        return 0.0
-
-    @property
-    def hop_multiple(self) -> int:
-        """Samples that a window and its hop are multiples of: any number will do."""
-        return 1
-
-    @property
-    def describes_frames(self) -> bool:
-        """Whether it gives a spectrogram, and not samples."""
-        return False
-
-    def input_shape(self, window_samples: int) -> tuple[int, ...]:
-        """(samples,): what an input without its batch axis holds."""
-        return (window_samples,)
-
-
-Frontend = Annotated[Fbank | Waveform, Field(discriminator="kind")]
 
 
 class WindowSpec(Spec):
@@ -235,6 +169,11 @@ class Label(Spec):
     min_duration_s: float = Field(0.0, ge=0)
     merge_gap_s: float = Field(0.0, ge=0)
     enabled: bool = True
+    children: tuple[Slug, ...] = ()
+    """Labels of the same bundle that are kinds of this one. Its score is the highest of its own,
+    theirs, and that of their children in turn."""
+    aliases: tuple[Slug, ...] = ()
+    """Other names by which a configuration may call it."""
 
     @model_validator(mode="after")
     def _hysteresis(self) -> Self:
@@ -265,8 +204,8 @@ class BundleSpec(Spec):
     decoding: Decoding
     ctc: Ctc | None = None
     labels: tuple[Label, ...] = Field(min_length=1)
-    metrics: dict[str, Any] = {}
-    parity: dict[str, Any] = {}
+    metrics: dict[str, Any] = Field(default_factory=dict)
+    parity: dict[str, Any] = Field(default_factory=dict)
 
     @property
     def id(self) -> str:
@@ -281,6 +220,15 @@ class BundleSpec(Spec):
             if label.slug in seen:
                 raise ValueError(f"slug {label.slug!r} stands twice; slugs name topics")
             seen.add(label.slug)
+        for label in labels:
+            for child in label.children:
+                if child not in seen:
+                    raise ValueError(f"{label.slug}.children: no label has the slug {child!r}")
+        for label in labels:
+            for alias in label.aliases:
+                if alias in seen:
+                    raise ValueError(f"{label.slug}.aliases: {alias!r} stands for another label")
+                seen.add(alias)
         return labels
 
     @model_validator(mode="after")
@@ -289,6 +237,8 @@ class BundleSpec(Spec):
             raise ValueError("ctc: must be given if, and only if, decoding is 'ctc'")
         if self.ctc:
             self._check_ctc(self.ctc)
+        if self.decoding != "multilabel" and any(label.children for label in self.labels):
+            raise ValueError(f"labels.children: labels exclude each other, being {self.decoding}")
         batch, *rest = self.input.shape or ("",)
         if not isinstance(batch, str) or not all(isinstance(n, int) and n > 0 for n in rest):
             raise ValueError(

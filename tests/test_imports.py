@@ -23,6 +23,7 @@ LEAF = (
     "explanations",
     "validation_errors",
     "csv_table",
+    "front_end_spec",
     "spec",
     "settings",
 )
@@ -51,6 +52,7 @@ PURE = (
     "pipeline",
     "configured_model",
     "records",
+    "front_end_spec",
     "spec",
     "decibels",
     "explanations",

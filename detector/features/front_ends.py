@@ -9,7 +9,7 @@ from detector.features.fbank import LogMel
 from detector.features.row_buffer import RowBuffer
 from detector.features.waveform import prepare
 from detector.records import SAMPLE_RATE, FloatArray
-from detector.spec import Fbank, Frontend, Waveform
+from detector.spec import Fbank, Frontend, LogMelSpec, Waveform
 
 
 class FrontEnd(Protocol):
@@ -33,7 +33,7 @@ class FrontEnd(Protocol):
 class _LogMelFrames:
     """Frames of log-mel, one after the other."""
 
-    def __init__(self, spec: Fbank, samples: "Samples") -> None:
+    def __init__(self, spec: Fbank | LogMelSpec, samples: "Samples") -> None:
         self._spec = spec
         self._stream = LogMel(spec, SAMPLE_RATE)
         shift = spec.shift_samples
@@ -85,6 +85,7 @@ class Samples(RowBuffer):
 
 _KINDS: Final[Mapping[str, Callable[[Any, Samples], FrontEnd]]] = {
     "fbank": _LogMelFrames,
+    "log_mel": _LogMelFrames,
     "waveform": _Waveform,
 }
 

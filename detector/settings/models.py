@@ -1,12 +1,14 @@
 """The models that listen, and what is changed of their labels."""
 
-from typing import Annotated, Literal
+from collections.abc import Iterable
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator
 
+from detector.errors import ConfigError
 from detector.settings.base import Settings, beside
 from detector.settings.live import LIVE
-from detector.spec import Score, Slug
+from detector.spec import Label, Score, Slug
 
 
 class LabelSettings(Settings):
@@ -45,6 +47,24 @@ class ModelSettings(Settings):
     only: Annotated[tuple[Slug, ...] | None, LIVE] = None
     """The labels that become events; the bundle's enabled ones if absent."""
     labels: Annotated[dict[Slug, LabelSettings], LIVE] = Field(default_factory=dict)
+
+    def by_slug(self, labels: Iterable[Label]) -> Self:
+        """The same, with each of the bundle's labels called by its slug and by no alias.
+
+        Raises:
+            ConfigError: one label is called by two names.
+        """
+        slugs = {alias: label.slug for label in labels for alias in label.aliases}
+        changed: dict[str, LabelSettings] = {}
+        for name, own in self.labels.items():
+            slug = slugs.get(name, name)
+            if slug in changed:
+                raise ConfigError(f"labels.{name}: {slug} has a table already; merge the two")
+            changed[slug] = own
+        only = self.only
+        if only is not None:
+            only = tuple(dict.fromkeys(slugs.get(name, name) for name in only))
+        return self.model_copy(update={"only": only, "labels": changed})
 
     @field_validator("smoothing_windows")
     @classmethod

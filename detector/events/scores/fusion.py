@@ -199,6 +199,6 @@ class Confirmation:
 
 
 def _onset_threshold(label: Label, settings: ModelSettings) -> float:
-    changes = settings.labels.get(label.slug)
+    changes = settings.by_slug([label]).labels.get(label.slug)
     changed = changes.onset_threshold if changes else None
     return label.onset_threshold if changed is None else changed
