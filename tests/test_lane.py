@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detector.configured_model import ConfiguredModel
-from detector.features.windows import MOST_AT_ONCE
+from detector.features.windows import pieces
 from detector.inference.bundle import load_bundle
 from detector.pipeline import Pipeline
 from detector.records import (
@@ -70,9 +70,9 @@ class Source:
         """Some sound that waits for the model."""
         samples = noise(seconds)
         self.sound.append((self.end, self.end + len(samples)))
-        assert len(samples) <= MOST_AT_ONCE
-        self.pipeline.push(AudioBlock(self.end, samples))
-        self.end += len(samples)
+        for piece in pieces(samples):
+            self.pipeline.push(AudioBlock(self.end, piece))
+            self.end += len(piece)
 
     def miss(self, seconds: float) -> None:
         gap = Gap(self.end, round(seconds * SAMPLE_RATE), "stall")

@@ -1,11 +1,12 @@
 """What a model sees of a stretch of sound: one front end for each kind that a bundle can name."""
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any, Final, Protocol
 
 import numpy as np
 
-from detector.features.fbank import LogMel
+from detector.features.fbank import LogMel, Workspace
 from detector.features.row_buffer import RowBuffer
 from detector.features.waveform import prepare
 from detector.records import SAMPLE_RATE, FloatArray
@@ -30,12 +31,18 @@ class FrontEnd(Protocol):
         ...
 
 
+@cache
+def _workspace(spec: Fbank | LogMelSpec) -> Workspace:
+    """One for all streams: a process computes them in one thread."""
+    return Workspace(spec)
+
+
 class _LogMelFrames:
     """Frames of log-mel, one after the other."""
 
     def __init__(self, spec: Fbank | LogMelSpec, samples: "Samples") -> None:
         self._spec = spec
-        self._stream = LogMel(spec, SAMPLE_RATE)
+        self._stream = LogMel(spec, SAMPLE_RATE, _workspace(spec))
         shift = spec.shift_samples
         self._frames = RowBuffer(
             samples.kept // shift + 1, samples.slack // shift + 1, spec.mel_bins
