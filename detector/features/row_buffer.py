@@ -1,8 +1,9 @@
 """The latest rows of a stream, addressed by their absolute index."""
 
-import numpy as np
+from typing import Any
 
-from detector.records import FloatArray
+import numpy as np
+from numpy.typing import NDArray
 
 
 class RowBuffer:
@@ -12,18 +13,23 @@ class RowBuffer:
     costs the same however long the stream is.
     """
 
-    def __init__(self, capacity: int, slack: int, width: int | None = None) -> None:
+    def __init__(
+        self,
+        capacity: int,
+        slack: int,
+        width: int | None = None,
+        dtype: type[np.float32 | np.float64] = np.float32,
+    ) -> None:
         """Set up.
 
         Args:
             capacity: rows that are kept.
             slack: room for more; at most so many are appended at once.
             width: the length of a row; None if a row is one number.
+            dtype: of the numbers.
         """
         self._capacity = capacity
-        self._buffer = np.empty(
-            (capacity + slack, *(() if width is None else (width,))), np.float32
-        )
+        self._buffer = np.empty((capacity + slack, *(() if width is None else (width,))), dtype)
         self._first = 0  # index of the row at the buffer's beginning
         self._used = 0
 
@@ -32,7 +38,7 @@ class RowBuffer:
         """One past the index of the newest row."""
         return self._first + self._used
 
-    def append(self, rows: FloatArray) -> None:
+    def append(self, rows: NDArray[Any]) -> None:
         """Add at most `slack` rows."""
         if self._used + len(rows) > len(self._buffer):
             drop = self._used - self._capacity
@@ -42,7 +48,7 @@ class RowBuffer:
         self._buffer[self._used : self._used + len(rows)] = rows
         self._used += len(rows)
 
-    def rows(self, first: int, end: int) -> FloatArray:
+    def rows(self, first: int, end: int) -> NDArray[Any]:
         """A view of the rows `first <= i < end`, valid until the next append.
 
         Raises:

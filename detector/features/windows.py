@@ -10,8 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import numpy as np
-
+from detector.features.energy import Energy, can_sum
 from detector.features.front_ends import Samples, front_end
 from detector.records import SAMPLE_RATE, AudioBlock, FloatArray, Window
 from detector.spec import Frontend, WindowSpec
@@ -47,13 +46,10 @@ class Stretch:
         self.ended = False
         """Nothing more comes."""
         late = MOST_BEHIND + MOST_AT_ONCE
-        waveforms = [r.window.samples for r in requests if not r.frontend.describes_frames]
-        hops = [r.window.hop_samples for r in requests]
-        self._samples = Samples(
-            kept=max(r.window.samples for r in requests) + late,
-            slack=MOST_AT_ONCE,
-            remembered=max(*hops, *waveforms, 0) + late,
-        )
+        kept = max(r.window.samples for r in requests) + late
+        sums_do = all(r.frontend.describes_frames and can_sum(r.window) for r in requests)
+        self._samples = Samples(kept, MOST_AT_ONCE, remembered=MOST_AT_ONCE if sums_do else kept)
+        self._energy = Energy(self._samples, kept, MOST_AT_ONCE)
         self._front_ends = {
             frontend: front_end(frontend, self._samples)
             for frontend in {r.frontend for r in requests}
@@ -70,6 +66,7 @@ class Stretch:
     def push(self, samples: FloatArray) -> None:
         """Take more samples, (n,) float32, at most MOST_AT_ONCE."""
         self._samples.append(samples)
+        self._energy.push(samples)
         for stream in self._front_ends.values():
             stream.push(samples)
 
@@ -79,7 +76,7 @@ class Stretch:
 
     def energy(self, first: int, end: int) -> float:
         """The sum of the squares of the samples `first <= i < end`."""
-        return float(np.square(self._samples.rows(first, end), dtype=np.float64).sum())
+        return self._energy.between(first, end)
 
 
 class WindowCursor:

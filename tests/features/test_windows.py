@@ -38,6 +38,7 @@ def request(
 
 TAGGER = request(Fbank(), 20_480, 2560, pad=2)
 SMALL_TAGGER = request(Fbank(mel_bins=40, mean=0.0, std=0.5), 8000, 8000)
+ODD_SHIFT = request(Fbank(shift_samples=130), 13_000, 1950)
 FRAMES = request(NORMALISED, 16_000, 3333, trailing=False)
 MODELS = (TAGGER, FRAMES, SMALL_TAGGER)
 AUDIO = noise(3.3)
@@ -173,8 +174,9 @@ def test_a_waveform_window_holds_its_samples_and_silence_after_them() -> None:
         assert not window.data[len(heard) :].any()
 
 
-def test_power_is_the_mean_square_of_the_new_samples() -> None:
-    for _, window in windows(MODELS, blocks(AUDIO)):
+@pytest.mark.parametrize("models", [MODELS, [TAGGER], [SMALL_TAGGER, TAGGER], [ODD_SHIFT]])
+def test_power_is_the_mean_square_of_the_new_samples(models: Sequence[WindowRequest]) -> None:
+    for _, window in windows(models, blocks(AUDIO)):
         new = AUDIO[window.end_sample - window.new_samples : window.end_sample]
         expected = np.square(new.astype(np.float64)).mean() if len(new) else 0.0
         assert window.power == pytest.approx(expected, rel=1e-12)
