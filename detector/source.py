@@ -61,6 +61,8 @@ HUNG_S: Final = 5.0
 FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 60.0
 """Before a source that failed is tried again."""
+KEPT_SAMPLES: Final = SAMPLE_RATE
+"""Sound that a source's ring takes memory for while nobody is late."""
 TOP_SCORES: Final = 5
 GAPS_KEPT: Final = 100
 """For those who ask why there was no event."""
@@ -86,7 +88,7 @@ class Source:
         self._patterns = patterns
         self._capture = open_capture(settings)
         self._clock = self._capture.clock
-        self._ring = RingBuffer()
+        self._ring = RingBuffer(keep_samples=KEPT_SAMPLES)
         self._pipeline = self._new_pipeline()
         self._gate, self._segments = SuppressionGate(), SegmentLog()
         self._schedule, self._muted = schedule, False

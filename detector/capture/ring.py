@@ -8,6 +8,7 @@ from bisect import bisect_right
 from collections import deque
 from dataclasses import dataclass, replace
 from typing import Final
+from weakref import WeakSet
 
 import numpy as np
 
@@ -36,16 +37,28 @@ class RingBuffer:
     """Holds the last `capacity_samples` samples, the gaps between them, and where they were cut.
 
     Samples are addressed by their absolute index, and are kept as they came: float32, 4 bytes each.
-    A gap takes no room, however long it is.
+    A gap takes no room, however long it is. Where less is to be kept than it can hold, it takes
+    memory for more only when a reader is late.
     """
 
     _MAX_PIECES: Final = 1024
     """Runs and gaps that are kept: a bound for a source that stutters without end."""
 
-    def __init__(self, capacity_samples: int = to_samples(RING_S)) -> None:
+    def __init__(
+        self, capacity_samples: int = to_samples(RING_S), keep_samples: int | None = None
+    ) -> None:
+        """Set up.
+
+        Args:
+            capacity_samples: how much can wait for a reader.
+            keep_samples: how much is kept in any case, read or not; all that it holds if None.
+        """
         if capacity_samples < 1:
             raise ValueError(f"a ring buffer of {capacity_samples} samples holds nothing")
-        self._buffer: FloatArray = np.zeros(capacity_samples, np.float32)
+        self._capacity = capacity_samples
+        kept = min(keep_samples or capacity_samples, capacity_samples)
+        self._buffer: FloatArray = np.zeros(kept, np.float32)
+        self._readers: WeakSet[Reader] = WeakSet()
         self._pieces: deque[_Run | Gap] = deque()
         self._cuts: deque[int] = deque(maxlen=self._MAX_PIECES)
         self._stored = 0
@@ -101,6 +114,7 @@ class RingBuffer:
         if isinstance(item, Gap):
             self._pieces.append(item)
         else:
+            self._make_room(len(item.samples))
             self._store(item)
             self._forget()
             while self._cuts and self._cuts[0] < self._pieces[0].first_sample:
@@ -117,7 +131,9 @@ class RingBuffer:
 
     def reader(self) -> "Reader":
         """A reader of what is written from now on."""
-        return Reader(self)
+        reader = Reader(self)
+        self._readers.add(reader)
+        return reader
 
     def read(self, first_sample: int, max_samples: int) -> AudioBlock | Gap:
         """The block of at most `max_samples` samples that begins there, or the rest of a gap.
@@ -153,6 +169,18 @@ class RingBuffer:
 
     def _ends_in_cut(self) -> bool:
         return bool(self._cuts) and self._cuts[-1] == self._end
+
+    def _make_room(self, length: int) -> None:
+        """Take more memory, as far as is allowed, if a reader would lose samples."""
+        slowest = min((reader.position for reader in self._readers), default=self._end)
+        needed = min(self._capacity, self._end - slowest + length)
+        before = len(self._buffer)
+        if needed <= before:
+            return
+        larger = np.zeros(min(self._capacity, max(needed, 2 * before)), np.float32)
+        kept = np.arange(max(0, self._stored - before), self._stored)
+        larger[kept % len(larger)] = self._buffer[kept % before]
+        self._buffer = larger
 
     def _store(self, block: AudioBlock) -> None:
         last = self._pieces[-1] if self._pieces else None
@@ -208,7 +236,7 @@ class Reader:
     @property
     def pending_samples(self) -> int:
         """How far the reader is behind the writer."""
-        return self._ring.end_sample - self._position()
+        return self._ring.end_sample - self.position
 
     @property
     def closed(self) -> bool:
@@ -223,7 +251,7 @@ class Reader:
         """
         if max_samples < 1:
             raise ValueError(f"max_samples = {max_samples}: at least one")
-        position = self._position()
+        position = self.position
         if not self._pending:
             return None
         item: AudioBlock | Gap
@@ -248,12 +276,14 @@ class Reader:
     @property
     def _pending(self) -> bool:
         """Whether there is something to read."""
-        return self.pending_samples > 0 or self._is_cut(self._position())
+        return self.pending_samples > 0 or self._is_cut(self.position)
 
     def _is_cut(self, position: int) -> bool:
         return position != self._cut_at and self._ring.is_cut(position)
 
-    def _position(self) -> int:
+    @property
+    def position(self) -> int:
+        """The sample that is read next."""
         if self._next is None:
             self._next = self._ring.begin_sample
         return self._ring.end_sample if self._next is None else self._next
