@@ -31,6 +31,10 @@ class FrontEnd(Protocol):
         ...
 
 
+_SLACK: Final = 2
+"""Pushes between two moves of the frames that are kept: a trade of memory for time."""
+
+
 @cache
 def _workspace(spec: Fbank | LogMelSpec) -> Workspace:
     """One for all streams: a process computes them in one thread."""
@@ -45,7 +49,7 @@ class _LogMelFrames:
         self._stream = LogMel(spec, SAMPLE_RATE, _workspace(spec))
         shift = spec.shift_samples
         self._frames = RowBuffer(
-            samples.kept // shift + 1, samples.slack // shift + 1, spec.mel_bins
+            samples.kept // shift + 1, _SLACK * (samples.slack // shift + 1), spec.mel_bins
         )
 
     def push(self, samples: FloatArray) -> None:

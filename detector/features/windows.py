@@ -15,8 +15,8 @@ from detector.features.front_ends import Samples, front_end
 from detector.records import SAMPLE_RATE, AudioBlock, FloatArray, Window
 from detector.spec import Frontend, WindowSpec
 
-MOST_AT_ONCE: Final = 2 * 34 * 160
-"""Samples that can be pushed at once: two blocks of log-mel frames, which is quickest."""
+MOST_AT_ONCE: Final = SAMPLE_RATE
+"""Samples that can be pushed at once."""
 MOST_BEHIND: Final = SAMPLE_RATE * 3 // 2
 """Samples by which a window that is due may be older than the newest sound."""
 
