@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from datetime import datetime
 from pathlib import Path
 from types import FrameType
@@ -252,6 +253,10 @@ def run_app(commands: typer.Typer, name: str) -> NoReturn:
     except SystemExit as exit_:
         _leave_if_stuck(exit_)
         raise
+    except BaseException:  # noqa: BLE001 (a mistake, which is shown)
+        traceback.print_exc()
+        _leave_if_stuck(SystemExit(1))
+        sys.exit(1)
     _leave_if_stuck(SystemExit(0))
     sys.exit(0)
 

@@ -137,7 +137,8 @@ async def _run(
     """
     async with stop_signals() as stop, asyncio.TaskGroup() as group:
         sending = group.create_task(_without_end(mqtt.run), name="mqtt") if mqtt else None
-        stats = group.create_task(_publish_stats(publisher, mqtt, sources), name="stats")
+        counting = partial(_publish_stats, publisher, mqtt, sources, time.monotonic())
+        stats = group.create_task(_without_end(counting), name="stats")
         hearing = [
             group.create_task(_hear(source), name=f"source {source.name}") for source in sources
         ]
@@ -147,7 +148,7 @@ async def _run(
         notify("STOPPING=1")
         for task in hearing:
             task.cancel()
-        await asyncio.wait(hearing)
+        await asyncio.wait(hearing, timeout=DRAIN_DEADLINE_S)
         stats.cancel()
         if mqtt and sending:
             left = await mqtt.drain(DRAIN_DEADLINE_S)
@@ -224,9 +225,8 @@ async def _until(
 
 
 async def _publish_stats(
-    publisher: Publisher, mqtt: MqttPublisher | None, sources: Sequence[Source]
+    publisher: Publisher, mqtt: MqttPublisher | None, sources: Sequence[Source], began: float
 ) -> None:
-    began = time.monotonic()
     while True:
         stats = Stats(
             uptime_s=round(time.monotonic() - began),

@@ -7,6 +7,8 @@ order. A lane knows no clock, does no I/O and waits for nothing.
 from collections import deque
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
 from detector.configured_model import ConfiguredModel
 from detector.errors import ConfigError
 from detector.events.explain.score_memory import ScoreMemory
@@ -127,6 +129,7 @@ class Lane:
             if not cursor.stretch.ended:
                 break
             self._cursors.popleft()
+            self._to_skip = min(self._to_skip, 1)
             if self._ended_at is None:  # what lies between two ends was not scored: one will do
                 self._ended_at = cursor.stretch.end_sample
         return False
@@ -145,6 +148,11 @@ class Lane:
         """The model could not score its next window."""
         self.failed += 1
         begin = max(unscored.first_sample, self._scored_until)
+        if self._lost and begin < self._lost[0][0]:  # later ones were left out meanwhile
+            if self._lost[0][0] <= unscored.end_sample:
+                self._lost.pop(0)
+            self._lost.insert(0, (begin, unscored.reason))
+            return
         self._lose(begin, unscored.end_sample, unscored.reason)
 
     def raised(self, answer: Scores | Cut) -> Scores | Cut:
@@ -166,6 +174,16 @@ class Lane:
         self._show(steps)
         return steps, self._segmenter.push(answer, steps)
 
+    def top(self, scores: Scores, count: int) -> dict[str, float]:
+        """The highest scores of a window, by label."""
+        values = scores.clip if scores.clip is not None else scores.frames
+        if values is None:
+            return {}
+        best = values if values.ndim == 1 else values.max(axis=0)
+        labels = self.model.spec.labels
+        highest = np.argsort(best)[::-1][:count]
+        return {labels[i].slug: round(float(best[i]), 4) for i in highest}
+
     def interrupt(self) -> tuple[Cut, list[Step], list[Event]]:
         """End what goes on where it is known so far; the next answer goes on from there.
 
@@ -174,6 +192,14 @@ class Lane:
         """
         cut = Cut(self.known_until)
         return cut, [], self._segmenter.cut(cut.end_sample, [])
+
+    def lost_at_stop(self) -> Gap | None:
+        """What this model did not hear, since windows are missing and no answer follows."""
+        if not self._lost:
+            return None
+        begin, reason = self._lost[0]
+        end = self._cursors[-1].stretch.end_sample if self._cursors else self._scored_until
+        return Gap(begin, end - begin, reason, self.model.spec.id) if end > begin else None
 
     def stop(self) -> tuple[Cut, list[Step], list[Event]]:
         """End what goes on where it was last scored; as `interrupt`, but nothing follows."""

@@ -129,6 +129,11 @@ class Pipeline:
         """End every segment where it was last scored, without the work that is left."""
         return [event for lane in self.lanes for event in self._follow(lane, *lane.stop())]
 
+    def lost_at_stop(self) -> list[Gap]:
+        """Of each model what it has not heard since windows are missing."""
+        gaps = (lane.lost_at_stop() for lane in self.lanes)
+        return [gap for gap in gaps if gap is not None]
+
     def _take(self, lane: Lane, answer: Scores | Cut) -> list[Event]:
         answer = lane.raised(answer)
         decided = lane.decide(answer)

@@ -58,12 +58,15 @@ log = structlog.get_logger()
 HUNG_HOPS: Final = 5
 HUNG_S: Final = 5.0
 """A model that has not answered for so many hops, and so long, is said to have stalled."""
+MOST_PATIENCE_S: Final = 7.0
+"""Beside a hop: for other models of the source the sound waits in the ring meanwhile."""
 FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 60.0
 """Before a source that failed is tried again."""
 KEPT_SAMPLES: Final = SAMPLE_RATE
 """Sound that a source's ring takes memory for while nobody is late."""
 TOP_SCORES: Final = 5
+"""Of a window, that are published for tuning."""
 GAPS_KEPT: Final = 100
 """For those who ask why there was no event."""
 
@@ -103,8 +106,6 @@ class Source:
         """No more work follows."""
         self._status: SourceStatus = "offline"
         self._samples_heard = self._samples_overrun = self._samples_not_finite = 0
-        self._samples_read = 0
-        """Of those that the ring was ever given."""
         self._windows_skipped = self._windows_failed = 0
         self._events = self._suppressed = self._gaps = 0
 
@@ -148,25 +149,35 @@ class Source:
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
+    @staticmethod
+    def _failed(error: Exception, said: str) -> str:
+        """Say why an attempt failed, unless it was said of the one before; return what was said."""
+        if isinstance(error, ModelFailedError):
+            raise error from None
+        if str(error) != said:
+            trace = None if isinstance(error, DetectorError) else error
+            log.warning("the source failed; it is tried again", error=str(error), exc_info=trace)
+        return str(error)
+
     async def _listen(self) -> None:
         """Listen until the recording ends or something fails; then end what is open."""
         self._finished = False
         reader = self._ring.reader()
-        self._samples_read = self._ring.samples_heard
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._run_capture(), name=f"{self.name} capture")
                 group.create_task(self._follow(reader), name=f"{self.name} features")
                 for lane in self._pipeline.lanes:
-                    group.create_task(self._work_off(lane), name=f"{self.name} {lane.name}")
+                    group.create_task(self._work_off(lane, reader), name=f"{self.name} {lane.name}")
         finally:
             ended, self._pipeline = self._pipeline, self._new_pipeline()
             self._windows_skipped += sum(lane.skipped for lane in ended.lanes)
             self._windows_failed += sum(lane.failed for lane in ended.lanes)
-            try:
-                self._tell(ended.stop())
-            finally:
-                self._set_captured("offline")
+            try:  # nothing may keep a stop from being one
+                self._tell([*ended.stop(), *ended.lost_at_stop()])
+            except Exception:
+                log.exception("what goes on could not be ended", source=self.name)
+            self._set_captured("offline")
 
     def stats(self) -> SourceStats:
         lanes = self._pipeline.lanes
@@ -252,7 +263,6 @@ class Source:
                 continue
             if isinstance(item, AudioBlock):
                 self._samples_heard += len(item.samples)
-                self._samples_read += len(item.samples)
                 self._health.push(item)
                 self._refresh_status()
                 self._publish_down(item)
@@ -272,7 +282,6 @@ class Source:
             self._samples_not_finite += gap.length
         elif gap.reason == "overrun":
             self._samples_overrun += gap.length
-            self._samples_read = min(self._samples_read + gap.length, self._ring.samples_heard)
 
     async def _make_room(self) -> None:
         """Wait for the models that are late; what waits for one that hangs is left out."""
@@ -286,7 +295,7 @@ class Source:
         if not hung:
             await self._progress.wait()
 
-    async def _work_off(self, lane: Lane) -> None:
+    async def _work_off(self, lane: Lane, reader: Reader) -> None:
         """Have the windows of one model scored in order, tell what follows."""
         structlog.contextvars.bind_contextvars(model=lane.name)
         overload = OverloadRule(lane.request.window.hop_samples)
@@ -300,31 +309,35 @@ class Source:
                 continue
             answer = work if isinstance(work, Cut) else await self._score(lane, work)
             if isinstance(answer, Scores):
-                self._show(lane, answer)
+                self._publisher.scores(self.name, lane.top(answer, TOP_SCORES))
             self._tell(self._pipeline.resolve(lane, answer))
-            unread = self._ring.samples_heard - self._samples_read
-            lane.skip(overload.windows_to_skip(unread + lane.backlog, monotonic()))
+            backlog = reader.pending_sound + lane.backlog
+            lane.skip(overload.windows_to_skip(backlog, monotonic()))
             self._progress.give()
 
     async def _score(self, lane: Lane, window: Window) -> Scores | Unscored:
         loop = asyncio.get_running_loop()
-        patience_s = max(HUNG_S, HUNG_HOPS * lane.request.window.hop_samples / SAMPLE_RATE)
+        hop_s = lane.request.window.hop_samples / SAMPLE_RATE
+        patience_s = max(HUNG_S, min(HUNG_HOPS * hop_s, hop_s + MOST_PATIENCE_S))
         timer = loop.call_later(patience_s, self._hang, lane)
         try:
-            return await self._workers[lane.name].score(window)
+            answer = await self._workers[lane.name].score(window)
         finally:
             timer.cancel()
-            if self._health.answer(lane.name):
-                log.info("the model answers again")
-                self._refresh_status()
+        if self._health.answer(lane.name):
+            log.info("the model answers again")
+            self._refresh_status()
+        return answer
 
     def _hang(self, lane: Lane) -> None:
         """The model does not answer."""
         self._health.hang(lane.name)
         log.warning("the model does not answer", source=self.name, model=lane.name)
-        self._tell(self._pipeline.interrupt(lane))
-        self._refresh_status()
-        self._progress.give()
+        try:
+            self._tell(self._pipeline.interrupt(lane))
+        finally:
+            self._refresh_status()
+            self._progress.give()
 
     def _publish_down(self, first: AudioBlock) -> None:
         """Publish the gap since the previous run, with the first sound that is heard again."""
@@ -339,7 +352,7 @@ class Source:
 
     def _tell_gap(self, gap: Gap) -> None:
         self._gaps += 1
-        if gap.model is None:
+        if gap.model is None or len(self._models) == 1:  # then nobody heard it
             self._last_gaps.append(gap)
         self._publisher.gap(self._messages.gap(gap, self._clock.utc))
 
@@ -365,16 +378,6 @@ class Source:
         for event in events:
             self._events += 1
             self._publisher.event(self._messages.event(event, self._clock.utc))
-
-    def _show(self, lane: Lane, scores: Scores) -> None:
-        """Publish the highest scores of a window, for tuning."""
-        values = scores.clip if scores.clip is not None else scores.frames
-        if values is None:
-            return
-        best = values if values.ndim == 1 else values.max(axis=0)
-        top = np.argsort(best)[::-1][:TOP_SCORES]
-        labels = lane.model.spec.labels
-        self._publisher.scores(self.name, {labels[i].slug: round(float(best[i]), 4) for i in top})
 
     def _set_captured(self, status: SourceStatus) -> None:
         self._health.captured(status)

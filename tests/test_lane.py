@@ -251,6 +251,76 @@ def test_a_source_that_stutters_while_its_model_hangs_takes_no_more_memory(
     assert source.segments
 
 
+def test_a_window_in_flight_that_fails_after_later_ones_were_left_out_is_in_the_gap(
+    source: Source,
+) -> None:
+    """As a model that hangs, and then fails."""
+    source.hear(1)
+    source.all_of_it()
+    scored_until = source.lane.scored_until
+    source.hear(1)
+    work = source.lane.next()
+    assert isinstance(work, Window)
+    source.hear(1)
+    source.lane.skip(5)
+    lost = Unscored(work.first_sample, work.end_sample, "not_finite")
+    assert source.pipeline.resolve(source.lane, lost) == []
+    for _ in range(3):
+        source.hear(1)
+        source.all_of_it()
+    [(first, _, reason)] = source.gaps
+    assert (first, reason) == (scored_until, "not_finite")
+
+
+def test_what_was_lost_when_it_stops_is_told(source: Source) -> None:
+    source.hear(1)
+    source.all_of_it()
+    scored_until = source.lane.scored_until
+    source.hear(1)
+    source.lane.skip(3)
+    source.pipeline.stop()
+    [gap] = source.pipeline.lost_at_stop()
+    assert (gap.first_sample, gap.end_sample, gap.reason) == (scored_until, source.end, "overrun")
+
+
+def test_nothing_is_lost_at_a_stop_of_a_model_that_keeps_up(source: Source) -> None:
+    source.hear(1)
+    source.all_of_it()
+    source.hear(0.1)
+    source.pipeline.stop()
+    assert source.pipeline.lost_at_stop() == []
+
+
+def test_what_a_new_stretch_brings_is_not_left_out_for_the_one_before(source: Source) -> None:
+    source.hear(1)
+    source.lane.skip(50)
+    source.miss(1)
+    source.hear(1)
+    source.all_of_it()
+    source.hear(1)
+    source.all_of_it()
+    assert source.lane.skipped <= 1 / HOP_S + 8
+    assert len([w for w in source.scored if w.first_sample >= 2 * SAMPLE_RATE]) >= 4
+
+
+def test_an_onset_in_the_last_windows_lies_in_what_they_show(
+    models: dict[str, ConfiguredModel],
+) -> None:
+    """The last full window of a tagger may have been left out."""
+    source = Source(models["tagger"])
+    source.hear(1)
+    source.all_of_it()
+    for _ in range(3):
+        source.hear(1)
+        source.lane.skip(3)
+    source.hear(0.2)
+    source.finish()
+    source.lane.skip(2)
+    source.all_of_it()
+    for window in source.scored:
+        assert window.new_samples <= window.end_sample - window.first_sample
+
+
 DEEDS = ("hear", "hear", "score", "score", "score", "fail", "skip", "cut", "miss")
 
 

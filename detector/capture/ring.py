@@ -154,6 +154,13 @@ class RingBuffer:
         length = min(max_samples, piece.end_sample - first_sample)
         return AudioBlock(first_sample, self._copy(piece, first_sample, length))
 
+    def sound_since(self, sample: int) -> int:
+        """How many of the samples that are kept come at or after that index, gaps not counted."""
+        for piece in self._pieces:
+            if isinstance(piece, _Run) and piece.end_sample > sample:
+                return self._stored - piece.stored - max(0, sample - piece.first_sample)
+        return 0
+
     def is_cut(self, sample: int) -> bool:
         """Whether the sound was interrupted just before that sample."""
         return sample in self._cuts
@@ -172,8 +179,8 @@ class RingBuffer:
 
     def _make_room(self, length: int) -> None:
         """Take more memory, as far as is allowed, if a reader would lose samples."""
-        slowest = min((reader.position for reader in self._readers), default=self._end)
-        needed = min(self._capacity, self._end - slowest + length)
+        unread = max((reader.pending_sound for reader in self._readers), default=0)
+        needed = min(self._capacity, unread + length)
         before = len(self._buffer)
         if needed <= before:
             return
@@ -237,6 +244,11 @@ class Reader:
     def pending_samples(self) -> int:
         """How far the reader is behind the writer."""
         return self._ring.end_sample - self.position
+
+    @property
+    def pending_sound(self) -> int:
+        """How many samples wait for it, gaps not counted."""
+        return self._ring.sound_since(self.position)
 
     @property
     def closed(self) -> bool:

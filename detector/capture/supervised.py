@@ -74,7 +74,9 @@ class SupervisedProgram:
                 as long as nobody knows: the device has stalled or is gone.
             on_status: is told each change of the status.
         """
-        pause_s = FIRST_PAUSE_S
+        pause_s, self._status = FIRST_PAUSE_S, None
+        for item in self._timeline.finish():  # of a run that was cancelled
+            ring.write(item)
         while True:
             try:
                 await self._run_once(ring, on_status)

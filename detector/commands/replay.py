@@ -8,7 +8,7 @@ from pathlib import Path
 
 from detector.capture.clock import FixedClock
 from detector.capture.recording import open_audio, open_pcm
-from detector.errors import DetectorError, InferenceError
+from detector.errors import DetectorError
 from detector.events.segments.suppression import SuppressionGate
 from detector.explanations import Suppression
 from detector.loading import LoadedModel, load_models
@@ -115,7 +115,7 @@ def _replay(
     try:
         for event in replay(pipeline, readable(), score):
             output.event(event)
-    except InferenceError:
+    except DetectorError:  # of a model
         for event in pipeline.stop():
             output.event(event)
         raise

@@ -165,8 +165,7 @@ class WindowCursor:
             return None
         self._measure(end)
         heard, energy = end - self._seen, self._energy
-        # Of what was skipped, only what the window shows is new in it.
-        new = heard if heard <= self._request.window.samples else end - first
+        new = min(heard, end - first)  # of what was skipped, only what the window shows
         self._seen, self._energy = end, 0.0
         return Window(
             first_sample=self.stretch.first_sample + first,

@@ -1,7 +1,6 @@
 import asyncio
 import tracemalloc
 from dataclasses import dataclass, field
-from itertools import zip_longest
 
 import numpy as np
 import pytest
@@ -368,32 +367,3 @@ def test_a_reader_that_gives_up_waiting_leaves_nothing_behind() -> None:
         assert isinstance(reader.read(5), AudioBlock)
 
     asyncio.run(scenario())
-
-
-@given(
-    lengths=st.lists(st.integers(1, 40), max_size=60),
-    reads=st.lists(st.integers(0, 50), max_size=60),
-    keep=st.integers(1, 100),
-)
-def test_one_that_takes_memory_as_it_must_gives_what_one_of_full_size_would(
-    lengths: list[int], reads: list[int], keep: int
-) -> None:
-    """And so much memory only as its readers were late."""
-    rings = RingBuffer(100), RingBuffer(100, keep_samples=keep)
-    readers = [ring.reader() for ring in rings]
-    end, latest = 0, 0
-    for length, count in zip_longest(lengths, reads, fillvalue=0):
-        samples = np.arange(end, end + length, dtype=np.float32)
-        for ring in rings:
-            ring.write(AudioBlock(end, samples))
-        end += length
-        latest = max(latest, min(100, readers[1].pending_samples))
-        for _ in range(count // 10):
-            one, other = (reader.read(count + 1) for reader in readers)
-            assert type(one) is type(other)
-            if isinstance(one, AudioBlock) and isinstance(other, AudioBlock):
-                assert one.first_sample == other.first_sample
-                np.testing.assert_array_equal(one.samples, other.samples)
-            else:
-                assert one == other
-    assert len(rings[1]._buffer) <= max(keep, min(100, 2 * max(keep, latest)))

@@ -54,6 +54,32 @@ def test_the_program_that_the_wire_format_shows_is_heard(tmp_path: Path) -> None
     assert capture.description == "test sound"
 
 
+def test_a_capture_that_was_cancelled_can_be_run_again_on_the_same_ring(tmp_path: Path) -> None:
+    """It tells its status anew, and what it had not delivered yet comes first."""
+    path = tmp_path / "program.py"
+    shown = (framing.__doc__ or "").partition("is:\n\n")[2]
+    path.write_text(textwrap.dedent(shown) + "\nimport time\ntime.sleep(30)\n")
+    capture = capture_of(sys.executable, str(path))
+
+    async def twice() -> tuple[list[str], list[str]]:
+        ring, statuses = await run_until(capture, "listening")
+        again, reached = list[str](), asyncio.Event()
+
+        def on_status(now: str) -> None:
+            again.append(now)
+            reached.set()
+
+        running = asyncio.create_task(capture.run(ring, on_status))
+        async with asyncio.timeout(10):
+            await reached.wait()
+        running.cancel()
+        await asyncio.wait([running])
+        return statuses, again
+
+    statuses, again = asyncio.run(twice())
+    assert (statuses, again) == (["listening"], ["listening"])
+
+
 @pytest.mark.parametrize(
     ("command", "reason"),
     [

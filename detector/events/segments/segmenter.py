@@ -137,8 +137,8 @@ class Segmenter:
         """
         events = self._take(steps)
         for place, segment in sorted(self._open.items()):
-            if segment.active:
-                segment.offset_sample = end_sample
+            if segment.active:  # it may have begun where another label was not decided yet
+                segment.offset_sample = max(segment.onset_sample + 1, end_sample)
             if segment.started:
                 events.append(self._event("end", place, segment, truncated=segment.active))
         self._open.clear()
