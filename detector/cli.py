@@ -253,15 +253,14 @@ def run_app(commands: typer.Typer, name: str) -> NoReturn:
     except SystemExit as exit_:
         _leave_if_stuck(exit_)
         raise
-    except BaseException:  # noqa: BLE001 (a mistake, which is shown)
-        traceback.print_exc()
-        _leave_if_stuck(SystemExit(1))
-        sys.exit(1)
+    except Exception as mistake:
+        _leave_if_stuck(SystemExit(1), mistake)
+        raise
     _leave_if_stuck(SystemExit(0))
     sys.exit(0)
 
 
-def _leave_if_stuck(exit_: SystemExit) -> None:
+def _leave_if_stuck(exit_: SystemExit, mistake: Exception | None = None) -> None:
     """End at once if a thread is left that nothing can end, as one in a library that hangs.
 
     Python would tear down what such a thread uses, and the process would abort: with another exit
@@ -269,6 +268,8 @@ def _leave_if_stuck(exit_: SystemExit) -> None:
     """
     left = [t for t in threading.enumerate() if t.daemon and t is not threading.current_thread()]
     if left:
+        if mistake:
+            traceback.print_exception(mistake)
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError):
                 stream.flush()
