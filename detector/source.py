@@ -139,6 +139,9 @@ class Source:
                 error = _why(raised)
                 if isinstance(error, ModelFailedError):
                     raise error from None
+                if self._ring.closed:  # the recording has ended: there is nothing to try again
+                    log.exception("the source failed at its end", error=str(error))
+                    return
                 if str(error) != said:  # once, not at every attempt
                     said = str(error)
                     trace = None if isinstance(error, DetectorError) else error
@@ -148,16 +151,6 @@ class Source:
             pause_s = FIRST_PAUSE_S if monotonic() - began > LONGEST_PAUSE_S else pause_s
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
-
-    @staticmethod
-    def _failed(error: Exception, said: str) -> str:
-        """Say why an attempt failed, unless it was said of the one before; return what was said."""
-        if isinstance(error, ModelFailedError):
-            raise error from None
-        if str(error) != said:
-            trace = None if isinstance(error, DetectorError) else error
-            log.warning("the source failed; it is tried again", error=str(error), exc_info=trace)
-        return str(error)
 
     async def _listen(self) -> None:
         """Listen until the recording ends or something fails; then end what is open."""

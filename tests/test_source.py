@@ -201,6 +201,27 @@ def test_a_mistake_while_it_stops_keeps_nothing_from_stopping(
     asyncio.run(run())
 
 
+def test_a_recording_that_has_ended_is_not_tried_again(
+    monkeypatch: pytest.MonkeyPatch, model: Model
+) -> None:
+    monkeypatch.setattr("detector.source.FIRST_PAUSE_S", 2 * PATIENCE_S)
+
+    async def run() -> None:
+        async with hearing(monkeypatch, model) as heard:
+            await heard.pace(2, LOW_HZ)
+            await heard.until(lambda: heard.written.events)
+
+            def broken(_: EventMessage) -> None:
+                raise ZeroDivisionError
+
+            monkeypatch.setattr(heard.written, "event", broken)
+            heard.capture.close()
+            await asyncio.wait_for(heard.task, PATIENCE_S)
+            assert heard.written.statuses[-1] == "offline"
+
+    asyncio.run(run())
+
+
 def test_a_gap_of_hours_is_no_backlog(monkeypatch: pytest.MonkeyPatch, model: Model) -> None:
     """After it, no window is left out: it is sound that makes a model late."""
 
