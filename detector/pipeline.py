@@ -193,6 +193,11 @@ class Pipeline:
         events = [event for update in ended.values() for event in update.events]
         return events + self._patterns.retune(plan, ended)
 
+    def keep_memory(self, earlier: "Pipeline") -> None:
+        """Remember the scores of the same models' earlier sound too."""
+        for lane, before in zip(self.lanes, earlier.lanes, strict=True):
+            lane.memory = before.memory
+
     def explain(
         self, first_sample: int, end_sample: int, records: Sequence[SegmentRecord]
     ) -> list[Finding[LabelFacts]]:

@@ -11,6 +11,7 @@ is said, and tried again: other sources do not notice.
 import asyncio
 from collections import deque
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from time import monotonic, time_ns
 from typing import Final
@@ -164,6 +165,7 @@ class Source:
                     group.create_task(self._work_off(lane, reader), name=f"{self.name} {lane.name}")
         finally:
             ended, self._pipeline = self._pipeline, self._new_pipeline()
+            self._pipeline.keep_memory(ended)
             self._windows_skipped += sum(lane.skipped for lane in ended.lanes)
             self._windows_failed += sum(lane.failed for lane in ended.lanes)
             try:  # nothing may keep a stop from being one
@@ -345,8 +347,8 @@ class Source:
 
     def _tell_gap(self, gap: Gap) -> None:
         self._gaps += 1
-        if gap.model is None or len(self._models) == 1:  # then nobody heard it
-            self._last_gaps.append(gap)
+        nobody_heard_it = gap.model is None or len(self._models) == 1
+        self._last_gaps.append(replace(gap, model=None) if nobody_heard_it else gap)
         self._publisher.gap(self._messages.gap(gap, self._clock.utc))
 
     def _tell(self, told: Sequence[Event | Gap]) -> None:
