@@ -16,7 +16,6 @@ from detector.events.scores.fusion import decide
 from detector.events.scores.label_tree import LabelTree
 from detector.events.scores.steps import ClipSteps, FrameSteps, MedianSteps, Step, Steps
 from detector.events.segments.ctc import CtcDecoder, context_samples
-from detector.events.segments.label_rules import label_rules
 from detector.events.segments.segmenter import Segmenter
 from detector.features.windows import MOST_BEHIND, Stretch, WindowCursor
 from detector.records import SAMPLE_RATE, Cut, Event, Gap, GapReason, Scores, Unscored, Window
@@ -218,8 +217,7 @@ class Lane:
         if isinstance(self._segmenter, CtcDecoder):
             self._segmenter.retune(model.settings)
             return []
-        rules = label_rules(model.spec, model.settings)
-        return self._segmenter.retune(rules, _update_samples(model))
+        return self._segmenter.retune(model.label_rules, _update_samples(model))
 
     def _show(self, steps: Sequence[Step]) -> None:
         if isinstance(self._segmenter, CtcDecoder):  # words are no labels
@@ -250,7 +248,7 @@ def check(model: ConfiguredModel) -> None:
 def _segmenter(model: ConfiguredModel) -> Segmenter | CtcDecoder:
     spec, settings = model.spec, model.settings
     if not spec.ctc:
-        return Segmenter(spec.id, label_rules(spec, settings), _update_samples(model))
+        return Segmenter(spec.id, model.label_rules, _update_samples(model))
     if settings.smoothing_windows > 1:
         raise ConfigError(
             f"smoothing_windows = {settings.smoothing_windows}: {spec.id} spells words, and a "

@@ -17,7 +17,6 @@ from detector.events.patterns.plan import PatternInput, PatternPlan
 from detector.events.patterns.streams import StreamUpdate
 from detector.events.scores.fusion import Confirmation
 from detector.events.scores.steps import Step
-from detector.events.segments.label_rules import label_rules
 from detector.explanations import Finding, LabelFacts, PatternFacts
 from detector.features.windows import Stretch, pieces
 from detector.lane import Lane, Watch
@@ -181,7 +180,7 @@ class Pipeline:
         """
         plan = _plan(models, patterns)
         for model in models:
-            label_rules(model.spec, model.settings) if not model.spec.ctc else None
+            _ = () if model.spec.ctc else model.label_rules  # raises before anything is changed
         by_name = {model.name: model for model in models}
         for confirmed in models:
             if confirmation := self._confirmations.get(confirmed.name):
@@ -208,7 +207,7 @@ class Pipeline:
             if lane.memory
             for finding in explain_labels(
                 lane.model.spec,
-                label_rules(lane.model.spec, lane.model.settings),
+                lane.model.label_rules,
                 list(lane.memory.between(first_sample, end_sample)),
                 [record for record in records if record.segment.model == lane.model.spec.id],
                 first_sample,
