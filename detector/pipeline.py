@@ -57,6 +57,13 @@ class Pipeline:
         """Whether `push` may be called: no model is so late that it would lose sound thereby."""
         return all(lane.has_room for lane in self.lanes)
 
+    @property
+    def wanted(self) -> int:
+        """How many samples complete the next window of a model; fewer are of no use to any."""
+        heard = len(self._stretch) if self._stretch else 0
+        hops = (lane.request.window.hop_samples for lane in self.lanes)
+        return min(hop - heard % hop for hop in hops)
+
     def push(self, item: AudioBlock | Gap | Cut) -> None:
         """Take what was heard, or was not; `Lane.next` then gives out the work that it makes.
 

@@ -33,7 +33,7 @@ from detector.lane import Lane
 from detector.notice import Notice
 from detector.operate.health import SourceHealth
 from detector.operate.schedule import Schedule
-from detector.overload import OverloadRule
+from detector.overload import OverloadRule, patience_s
 from detector.pipeline import Pipeline
 from detector.publish.commands.replies import Explanation
 from detector.publish.messages import MessageFactory
@@ -56,16 +56,13 @@ from detector.stats import SourceStats
 
 log = structlog.get_logger()
 
-HUNG_HOPS: Final = 5
-HUNG_S: Final = 5.0
-"""A model that has not answered for so many hops, and so long, is said to have stalled."""
-MOST_PATIENCE_S: Final = 7.0
-"""Beside a hop: for other models of the source the sound waits in the ring meanwhile."""
 FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 60.0
 """Before a source that failed is tried again."""
 KEPT_SAMPLES: Final = SAMPLE_RATE
 """Sound that a source's ring takes memory for while nobody is late."""
+MOST_WANTED: Final = SAMPLE_RATE // 2
+"""Sound that is waited for, however long a hop is, since status and level follow from it too."""
 TOP_SCORES: Final = 5
 """Of a window, that are published for tuning."""
 GAPS_KEPT: Final = 100
@@ -248,7 +245,7 @@ class Source:
     async def _follow(self, reader: Reader) -> None:
         """Make features of what the ring holds, as it comes and as fast as the models take it."""
         while True:
-            await reader.wait()
+            await reader.wait(min(self._pipeline.wanted, MOST_WANTED))
             while not self._pipeline.has_room:
                 await self._make_room()
             item = reader.read(MOST_AT_ONCE)
@@ -294,29 +291,37 @@ class Source:
         """Have the windows of one model scored in order, tell what follows."""
         structlog.contextvars.bind_contextvars(model=lane.name)
         overload = OverloadRule(lane.request.window.hop_samples)
-        while True:
-            work = lane.next()
-            if work is None:
-                if self._finished:
-                    return
-                overload.idle()
-                await self._sound.wait()
-                continue
-            answer = work if isinstance(work, Cut) else await self._score(lane, work)
-            if isinstance(answer, Scores):
-                self._publisher.scores(self.name, lane.top(answer, TOP_SCORES))
-            self._tell(self._pipeline.resolve(lane, answer))
-            backlog = reader.pending_sound + lane.backlog
-            lane.skip(overload.windows_to_skip(backlog, monotonic()))
-            self._progress.give()
+        worker, due = self._workers[lane.name], deque[Cut | asyncio.Task[Scores | Unscored]]()
+        async with asyncio.TaskGroup() as scoring:
+            while True:
+                while len(due) < worker.in_flight and (work := lane.next()):
+                    if isinstance(work, Window):
+                        due.append(scoring.create_task(worker.score(work, self.name)))
+                    else:
+                        due.append(work)
+                if not due:
+                    if self._finished:
+                        return
+                    overload.idle()
+                    await self._sound.wait()
+                    continue
+                first = due.popleft()
+                answer = first if isinstance(first, Cut) else await self._answer(lane, first)
+                if isinstance(answer, Scores):
+                    self._publisher.scores(self.name, lane.top(answer, TOP_SCORES))
+                self._tell(self._pipeline.resolve(lane, answer))
+                backlog = reader.pending_sound + lane.backlog
+                lane.skip(overload.windows_to_skip(backlog, monotonic()))
+                self._progress.give()
 
-    async def _score(self, lane: Lane, window: Window) -> Scores | Unscored:
-        loop = asyncio.get_running_loop()
-        hop_s = lane.request.window.hop_samples / SAMPLE_RATE
-        patience_s = max(HUNG_S, min(HUNG_HOPS * hop_s, hop_s + MOST_PATIENCE_S))
-        timer = loop.call_later(patience_s, self._hang, lane)
+    async def _answer(
+        self, lane: Lane, scoring: asyncio.Task[Scores | Unscored]
+    ) -> Scores | Unscored:
+        """The next answer of a model, of which it is said if it does not come."""
+        longest_s = patience_s(lane.request.window.hop_samples)
+        timer = asyncio.get_running_loop().call_later(longest_s, self._hang, lane)
         try:
-            answer = await self._workers[lane.name].score(window)
+            answer = await scoring
         finally:
             timer.cancel()
         if self._health.answer(lane.name):

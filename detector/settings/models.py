@@ -27,6 +27,12 @@ class ModelSettings(Settings):
     provider: Literal["auto", "cpu", "cuda"] = "auto"
     """cuda: fail if there is no GPU; auto: use one if there is one, and say which."""
     threads: int = Field(1, ge=1, le=64)
+    max_batch: int | None = Field(None, ge=1, le=64)
+    """How many windows, of different sources, are scored at once; what pays on the CPU or the GPU
+    if absent."""
+    max_delay_s: float = Field(0.0, ge=0, le=1)
+    """How long a window may wait for those of other sources, to be scored with them. At 0 those
+    are scored together that have come while the model was busy."""
     hop_s: float | None = Field(None, gt=0)
     """Seconds between windows; the bundle's own if absent."""
     update_interval_s: Annotated[float, LIVE] = Field(10.0, gt=0)
