@@ -22,7 +22,7 @@ import structlog
 from detector.capture.capture import open_capture
 from detector.capture.ring import Reader, RingBuffer
 from detector.configured_model import ConfiguredModel
-from detector.errors import DetectorError, ModelFailedError
+from detector.errors import DetectorError, ModelFailedError, cause_of
 from detector.events.explain.segment_log import SegmentLog
 from detector.events.segments.suppression import SuppressionGate
 from detector.explain_source import SourceMemory, explain_source
@@ -104,7 +104,7 @@ class Source:
         """No more work follows."""
         self._status: SourceStatus = "offline"
         self._samples_heard = self._samples_overrun = self._samples_not_finite = 0
-        self._windows_skipped = self._windows_failed = 0
+        self._windows_skipped = self._windows_failed = self._windows_withheld = 0
         self._events = self._suppressed = self._gaps = 0
 
     @property
@@ -134,7 +134,7 @@ class Source:
             try:
                 await self._listen()
             except Exception as raised:
-                error = _why(raised)
+                error = cause_of(raised)
                 if isinstance(error, ModelFailedError):
                     raise error from None
                 if self._ring.closed:  # the recording has ended: there is nothing to try again
@@ -165,6 +165,7 @@ class Source:
             self._pipeline.keep_memory(ended)
             self._windows_skipped += sum(lane.skipped for lane in ended.lanes)
             self._windows_failed += sum(lane.failed for lane in ended.lanes)
+            self._windows_withheld += sum(lane.withheld for lane in ended.lanes)
             try:  # nothing may keep a stop from being one
                 self._tell([*ended.stop(), *ended.lost_at_stop()])
             except Exception:
@@ -180,6 +181,7 @@ class Source:
             samples_not_finite=self._samples_not_finite,
             windows_skipped=self._windows_skipped + sum(lane.skipped for lane in lanes),
             windows_failed=self._windows_failed + sum(lane.failed for lane in lanes),
+            windows_withheld=self._windows_withheld + sum(lane.withheld for lane in lanes),
             events=self._events,
             events_held=self._suppressed,
             gaps=self._gaps,
@@ -291,7 +293,8 @@ class Source:
         """Have the windows of one model scored in order, tell what follows."""
         structlog.contextvars.bind_contextvars(model=lane.name)
         overload = OverloadRule(lane.request.window.hop_samples)
-        worker, due = self._workers[lane.name], deque[Cut | asyncio.Task[Scores | Unscored]]()
+        worker = self._workers[lane.name]
+        due: deque[Scores | Cut | asyncio.Task[Scores | Unscored]] = deque()
         async with asyncio.TaskGroup() as scoring:
             while True:
                 while len(due) < worker.in_flight and (work := lane.next()):
@@ -300,19 +303,21 @@ class Source:
                     else:
                         due.append(work)
                 if not due:
-                    if self._finished:
+                    if self._finished and not lane.waits:
                         return
                     overload.idle()
                     await self._sound.wait()
                     continue
                 first = due.popleft()
-                answer = first if isinstance(first, Cut) else await self._answer(lane, first)
+                asked = isinstance(first, asyncio.Task)
+                answer = await self._answer(lane, first) if asked else first
                 if isinstance(answer, Scores):
                     self._publisher.scores(self.name, lane.top(answer, TOP_SCORES))
                 self._tell(self._pipeline.resolve(lane, answer))
                 backlog = reader.pending_sound + lane.backlog
                 lane.skip(overload.windows_to_skip(backlog, monotonic()))
                 self._progress.give()
+                self._sound.give()  # another model may have waited for what this one says
 
     async def _answer(
         self, lane: Lane, scoring: asyncio.Task[Scores | Unscored]
@@ -389,11 +394,3 @@ class Source:
             self._status = status
             log.info("source", source=self.name, status=status)
             self._publisher.source_status(self.name, status)
-
-
-def _why(error: Exception) -> Exception:
-    """The first error of a group; a model that has failed for good before others."""
-    if not isinstance(error, ExceptionGroup):
-        return error
-    found = [_why(inner) for inner in error.exceptions]
-    return next((e for e in found if isinstance(e, ModelFailedError)), found[0])

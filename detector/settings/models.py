@@ -50,6 +50,14 @@ class ModelSettings(Settings):
     threshold, and less in proportion below. Labels that the other does not have are not confirmed
     and count as they are. Events come up to one hop of the other later. It must listen to every
     source that this one listens to, and makes events of its own unless `only = []`."""
+    cascade_from: Slug | None = None
+    """The name of another, cheaper model: this one scores a window only where the other heard
+    something in it, or the level gives cause. Elsewhere it is taken to have heard nothing. It must
+    listen to every source that this one listens to."""
+    cascade_threshold: Score = 0.1
+    """What any label of that model must score to give cause."""
+    cascade_level_dbfs: float | None = Field(None, ge=-120, le=0)
+    """A level of a hop that gives cause, too; or alone, without `cascade_from`."""
     only: Annotated[tuple[Slug, ...] | None, LIVE] = None
     """The labels that become events; the bundle's enabled ones if absent."""
     labels: Annotated[dict[Slug, LabelSettings], LIVE] = Field(default_factory=dict)
