@@ -309,8 +309,7 @@ class Source:
                     await self._sound.wait()
                     continue
                 first = due.popleft()
-                asked = isinstance(first, asyncio.Task)
-                answer = await self._answer(lane, first) if asked else first
+                answer = await self._answer(lane, first)
                 if isinstance(answer, Scores):
                     self._publisher.scores(self.name, lane.top(answer, TOP_SCORES))
                 self._tell(self._pipeline.resolve(lane, answer))
@@ -320,13 +319,15 @@ class Source:
                 self._sound.give()  # another model may have waited for what this one says
 
     async def _answer(
-        self, lane: Lane, scoring: asyncio.Task[Scores | Unscored]
-    ) -> Scores | Unscored:
+        self, lane: Lane, due: Scores | Cut | asyncio.Task[Scores | Unscored]
+    ) -> Scores | Unscored | Cut:
         """The next answer of a model, of which it is said if it does not come."""
+        if not isinstance(due, asyncio.Task):
+            return due
         longest_s = patience_s(lane.request.window.hop_samples)
         timer = asyncio.get_running_loop().call_later(longest_s, self._hang, lane)
         try:
-            answer = await scoring
+            answer = await due
         finally:
             timer.cancel()
         if self._health.answer(lane.name):

@@ -12,7 +12,7 @@ from detector.inference.bundle import load_bundle
 from detector.inference.session import Session
 from detector.inference.worker import Worker
 from detector.pipeline import Pipeline, work_of
-from detector.records import AudioBlock, Cut, Event, FloatArray, Scores, Window
+from detector.records import AudioBlock, Cut, Event, FloatArray, Scores, Unscored, Window
 from detector.settings.models import ModelSettings
 from tests.bundles import HIGH_HZ, LOW_HZ, tone_bundle
 from tests.test_pipeline import scene
@@ -45,8 +45,11 @@ class Listener:
             yield Cut(len(self.samples))
 
         for lane, work in work_of(self.pipeline, blocks()):
-            asked = isinstance(work, Window)
-            answer = await worker.score(work, self.name) if asked else work
+            answer: Scores | Unscored | Cut
+            if isinstance(work, Window):
+                answer = await worker.score(work, self.name)
+            else:
+                answer = work
             if isinstance(answer, Scores):
                 self.scores += [x for x in (answer.clip, answer.frames) if x is not None]
             told = self.pipeline.resolve(lane, answer)

@@ -236,7 +236,7 @@ def heard(stretches: Stretches, lengths: Sequence[int]) -> Iterator[AudioBlock |
 
 def answers(
     configured_models: Sequence[ConfiguredModel],
-    work: Sequence[tuple[int, Window | Cut]],
+    work: Sequence[tuple[int, Window | Scores | Cut]],
     skipped: int,
 ) -> list[list[Scores | Cut]]:
     """Of each model in its order: scores that are random, but the same for the same window.
@@ -282,7 +282,7 @@ def tell(pipeline: Pipeline, mixed: Iterator[tuple[int, Scores | Cut]]) -> list[
 
 def indexed_work(
     pipeline: Pipeline, items: Iterator[AudioBlock | Gap | Cut]
-) -> list[tuple[int, Window | Cut]]:
+) -> list[tuple[int, Window | Scores | Cut]]:
     return [(pipeline.lanes.index(lane), task) for lane, task in all_work(pipeline, items)]
 
 

@@ -79,7 +79,7 @@ class Cascade:
         """What is said of a window that is not scored: none of the labels is in it."""
         outputs, labels = self._spec.outputs, len(self._spec.labels)
         heard = window.end_sample - window.first_sample
-        frames = outputs.frames and heard // outputs.frames.hop_samples
+        frames = None if outputs.frames is None else heard // outputs.frames.hop_samples
         return Scores(
             first_sample=window.first_sample,
             end_sample=window.end_sample,
