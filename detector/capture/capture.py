@@ -8,6 +8,7 @@ from detector.capture.recording import Recording
 from detector.capture.ring import RingBuffer
 from detector.capture.status import OnStatus
 from detector.capture.supervised import SupervisedProgram
+from detector.records import StreamInfo
 from detector.settings.sources import SourceSettings
 
 
@@ -22,6 +23,11 @@ class Capture(Protocol):
     @property
     def clock(self) -> Clock:
         """Tells the time of each sample in the ring."""
+        ...
+
+    @property
+    def stream(self) -> StreamInfo | None:
+        """What is known of the sound as it arrives; None before anything is."""
         ...
 
     async def run(self, ring: RingBuffer, on_status: OnStatus) -> None:

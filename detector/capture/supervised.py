@@ -19,6 +19,7 @@ from detector.capture.framing import (
     Kind,
     StreamFormat,
     payload_bytes,
+    unpack_coding,
     unpack_format,
     unpack_header,
 )
@@ -28,6 +29,7 @@ from detector.capture.ring import RingBuffer
 from detector.capture.status import CaptureStatus, OnStatus
 from detector.capture.timeline import STALL_S, Timeline
 from detector.errors import DetectorError, SourceError
+from detector.records import StreamInfo
 
 OPEN_S: Final = 8.0
 """How long the first block may take: sound servers have been seen to take three seconds."""
@@ -58,6 +60,7 @@ class SupervisedProgram:
         self._channel = channel
         self._timeline = Timeline(self.clock)
         self._log = structlog.get_logger().bind(source=source_name)
+        self._stream: StreamInfo | None = None
         self._status: CaptureStatus | None = None
         self._logged_reason: str | None = None
         """Why the source is offline, as it was last logged."""
@@ -65,6 +68,10 @@ class SupervisedProgram:
     @property
     def description(self) -> str:
         return self._program.source
+
+    @property
+    def stream(self) -> StreamInfo | None:
+        return self._stream
 
     async def run(self, ring: RingBuffer, on_status: OnStatus) -> None:
         """Capture until cancelled, whatever the device does.
@@ -139,7 +146,11 @@ class SupervisedProgram:
                     raise SourceError(payload.decode(errors="replace"))
                 if header.kind is Kind.FORMAT:
                     stream = unpack_format(payload)
+                    self._stream = StreamInfo(rate=stream.rate, channels=stream.channels)
                     self._timeline.begin(stream.rate)
+                    continue
+                if header.kind is Kind.CODING:
+                    self._stream = StreamInfo(**unpack_coding(payload)._asdict())
                     continue
                 if timer is not None:
                     timer.cancel()

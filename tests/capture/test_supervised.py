@@ -14,7 +14,7 @@ from detector.capture import framing
 from detector.capture.program import CaptureProgram
 from detector.capture.ring import RingBuffer
 from detector.capture.supervised import SupervisedProgram
-from detector.records import SAMPLE_RATE, AudioBlock
+from detector.records import SAMPLE_RATE, AudioBlock, StreamInfo
 
 
 def capture_of(*command: str) -> SupervisedProgram:
@@ -52,6 +52,19 @@ def test_the_program_that_the_wire_format_shows_is_heard(tmp_path: Path) -> None
     assert isinstance(ring.read(0, SAMPLE_RATE), AudioBlock)
     assert -0.1 < boottime() - capture.clock.captured_at(SAMPLE_RATE) < 2
     assert capture.description == "test sound"
+    assert capture.stream == StreamInfo(rate=16_000, channels=1)
+
+
+def test_a_program_that_decodes_says_what(tmp_path: Path) -> None:
+    path = tmp_path / "program.py"
+    shown = textwrap.dedent((framing.__doc__ or "").partition("is:\n\n")[2])
+    coding = b'{"codec": "opus", "rate": 48000, "channels": 2}'
+    write = f"write(5, 0, 0, {len(coding)}, {coding!r})\nfor "
+    path.write_text(shown.replace("for ", write, 1))
+    capture = capture_of(sys.executable, str(path))
+    assert capture.stream is None
+    asyncio.run(run_until(capture, "offline"))
+    assert capture.stream == StreamInfo(codec="opus", rate=48_000, channels=2)
 
 
 def test_a_capture_that_was_cancelled_can_be_run_again_on_the_same_ring(tmp_path: Path) -> None:
