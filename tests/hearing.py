@@ -56,7 +56,7 @@ class Delivered:
     """A capture that delivers what it is given, when it is given; it is open until it is closed."""
 
     description = "a test"
-    stream = None
+    stream = failure = None
 
     def __init__(self) -> None:
         self._clock = SampleClock(SPEED * SAMPLE_RATE)

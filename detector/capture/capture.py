@@ -30,6 +30,11 @@ class Capture(Protocol):
         """What is known of the sound as it arrives; None before anything is."""
         ...
 
+    @property
+    def failure(self) -> str | None:
+        """Why nothing is captured at present; None while something is, or before it is tried."""
+        ...
+
     async def run(self, ring: RingBuffer, on_status: OnStatus) -> None:
         """Capture until the sound ends, as a recording does, or until cancelled.
 

@@ -161,6 +161,10 @@ class Recording:
     def stream(self) -> StreamInfo | None:
         return None
 
+    @property
+    def failure(self) -> str | None:
+        return None  # it raises
+
     async def run(self, ring: RingBuffer, on_status: OnStatus) -> None:
         """Deliver the file from its beginning to its end.
 

@@ -62,7 +62,7 @@ class SupervisedProgram:
         self._log = structlog.get_logger().bind(source=source_name)
         self._stream: StreamInfo | None = None
         self._status: CaptureStatus | None = None
-        self._logged_reason: str | None = None
+        self.failure: str | None = None
         """Why the source is offline, as it was last logged."""
 
     @property
@@ -156,7 +156,7 @@ class SupervisedProgram:
                     timer.cancel()
                 timer = loop.call_later(STALL_S - WAKE_S, read_backlog_before_pause)
                 deadline.reschedule(loop.time() + STALL_S + GIVE_UP_S)
-                self._logged_reason = None
+                self.failure = None
                 self._set_status("listening", on_status)
                 self._write(header, payload, stream, ring)
         finally:
@@ -177,6 +177,6 @@ class SupervisedProgram:
 
     def _log_offline(self, reason: str) -> None:
         """Log why the source is offline; once, not at every attempt."""
-        if reason != self._logged_reason:
-            self._logged_reason = reason
+        if reason != self.failure:
+            self.failure = reason
             self._log.warning("the source is offline; it is tried again and again", reason=reason)

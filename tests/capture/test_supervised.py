@@ -105,9 +105,11 @@ def test_a_program_that_fails_is_offline_for_a_reason_and_tried_again(
     command: tuple[str, ...], reason: str
 ) -> None:
     structlog.reset_defaults()
+    capture = capture_of(*command)
     with capture_logs() as logs:
-        _, statuses = asyncio.run(run_until(capture_of(*command), "offline"))
+        _, statuses = asyncio.run(run_until(capture, "offline"))
     assert statuses == ["offline"]
     [entry] = [entry for entry in logs if entry["log_level"] == "warning"]
     assert entry["source"] == "test"
     assert entry["reason"].startswith(reason)
+    assert capture.failure == entry["reason"]
