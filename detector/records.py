@@ -56,6 +56,10 @@ class StreamInfo:
     channels: int
     codec: str | None = None
     """As FFmpeg names it: opus, aac, pcm_alaw; None if nothing had to be decoded."""
+    drift_ppm: float | None = None
+    """By how many millionths more samples come in a second than `rate`; None if it is not known."""
+    cancels: bool = False
+    """Where the channels are mixed, they cancel each other."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,13 +5,15 @@ because one that hangs can be ended without touching the other sources.
 """
 
 import asyncio
+from dataclasses import replace
 from typing import Final, Literal
 
 import numpy as np
 import structlog
 
-from detector.capture.channels import select_channel
+from detector.capture.channels import PhaseMonitor, select_channel
 from detector.capture.clock import SampleClock
+from detector.capture.drift import DriftMeter
 from detector.capture.framing import (
     HEADER_BYTES,
     FramingError,
@@ -29,7 +31,7 @@ from detector.capture.ring import RingBuffer
 from detector.capture.status import CaptureStatus, OnStatus
 from detector.capture.timeline import STALL_S, Timeline
 from detector.errors import DetectorError, SourceError
-from detector.records import StreamInfo
+from detector.records import SAMPLE_RATE, StreamInfo
 
 OPEN_S: Final = 8.0
 """How long the first block may take: sound servers have been seen to take three seconds."""
@@ -61,6 +63,8 @@ class SupervisedProgram:
         self._timeline = Timeline(self.clock)
         self._log = structlog.get_logger().bind(source=source_name)
         self._stream: StreamInfo | None = None
+        self._drift, self._phase = DriftMeter(SAMPLE_RATE), PhaseMonitor(SAMPLE_RATE)
+        self._captured_s = 0.0
         self._status: CaptureStatus | None = None
         self.failure: str | None = None
         """Why the source is offline, as it was last logged."""
@@ -71,7 +75,8 @@ class SupervisedProgram:
 
     @property
     def stream(self) -> StreamInfo | None:
-        return self._stream
+        drift_ppm, cancels = self._drift.ppm, self._phase.cancels
+        return self._stream and replace(self._stream, drift_ppm=drift_ppm, cancels=cancels)
 
     async def run(self, ring: RingBuffer, on_status: OnStatus) -> None:
         """Capture until cancelled, whatever the device does.
@@ -147,6 +152,7 @@ class SupervisedProgram:
                 if header.kind is Kind.FORMAT:
                     stream = unpack_format(payload)
                     self._stream = StreamInfo(rate=stream.rate, channels=stream.channels)
+                    self._drift, self._phase = DriftMeter(stream.rate), PhaseMonitor(stream.rate)
                     self._timeline.begin(stream.rate)
                     continue
                 if header.kind is Kind.CODING:
@@ -167,8 +173,20 @@ class SupervisedProgram:
         self, header: Header, payload: bytes, stream: StreamFormat, ring: RingBuffer
     ) -> None:
         samples = np.frombuffer(payload, "<f4").reshape(-1, stream.channels)
-        for item in self._timeline.push(header, select_channel(samples, self._channel)):
+        mono = select_channel(samples, self._channel)
+        if self._channel == "mix":
+            self._phase.push(samples, mono)
+        self._watch_drift(header)
+        for item in self._timeline.push(header, mono):
             ring.write(item)
+
+    def _watch_drift(self, header: Header) -> None:
+        captured_s = header.captured_ns / 1e9
+        stalled = captured_s - self._captured_s > STALL_S
+        self._captured_s = captured_s
+        if stalled or header.kind is Kind.AUDIO_AFTER_OVERFLOW:
+            self._drift.reset()
+        self._drift.observe(header.first_sample + header.size, captured_s)
 
     def _set_status(self, status: CaptureStatus, on_status: OnStatus) -> None:
         if status != self._status:

@@ -89,7 +89,7 @@ class _View(Publisher):
     def scores(self, source: str, top: dict[str, float]) -> None:  # noqa: ARG002
         self._top = top
 
-    def level(self, source: str, power: float) -> None:  # noqa: ARG002
+    def level(self, source: str, power: float, a_weighted: float | None = None) -> None:  # noqa: ARG002
         self._level_dbfs = dbfs(power)
 
     def __rich__(self) -> RenderableType:
