@@ -40,7 +40,7 @@ def listen_to(device: str, config_file: Path | None) -> None:
     """
     config = load_config(config_file)
     configure(config.log.model_copy(update={"level": "warning"}))
-    devices = query_devices()
+    devices = query_devices([device])
     if not devices:
         raise SourceError(
             "no microphone here: is one plugged in, and is it free for this user (group 'audio')?"
