@@ -113,3 +113,18 @@ def test_a_program_that_fails_is_offline_for_a_reason_and_tried_again(
     assert entry["source"] == "test"
     assert entry["reason"].startswith(reason)
     assert capture.failure == entry["reason"]
+
+
+def test_a_device_that_has_another_rate_than_it_says_is_found_out(tmp_path: Path) -> None:
+    path = tmp_path / "program.py"
+    shown = textwrap.dedent((framing.__doc__ or "").partition("is:\n\n")[2])
+    shown = shown.replace("range(0, 16000, 1600)", "range(0, 16000 * 100, 1600)")
+    shown = shown.replace("time.sleep(0.1)", "pass").replace(
+        "now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)",
+        "now = round((1e5 + (first_sample + 1600) / 14700) * 1e9)",
+    )
+    path.write_text(shown)
+    capture = capture_of(sys.executable, str(path))
+    asyncio.run(run_until(capture, "offline"))
+    assert capture.stream is not None
+    assert capture.stream.drift_ppm == pytest.approx(-81_250, abs=100)
