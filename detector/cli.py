@@ -105,11 +105,37 @@ def devices(
 
 
 @app.command()
-def check(config: ConfigFile = None) -> None:
-    """Check configuration, bundles, devices and broker: each line ok, or what is wrong."""
+def check(
+    config: ConfigFile = None,
+    *,
+    listen: Annotated[
+        bool, typer.Option(help="Open each source for two seconds; else only look for it.")
+    ] = True,
+) -> None:
+    """Check configuration, bundles, sources and broker: each line ok, or what is wrong."""
     from detector.commands.check import check_all
 
-    check_all(config)
+    check_all(config, listen=listen)
+
+
+@app.command()
+def record(
+    seconds: Annotated[float, typer.Option(min=0.1, metavar="N", help="How long.")],
+    source: Annotated[
+        str | None, typer.Option(metavar="S", help="Its name, if there are several.")
+    ] = None,
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Where the files go; the current folder if absent.")
+    ] = Path(),
+    config: ConfigFile = None,
+) -> None:
+    """Record a source into FLAC files, as the models hear it, to teach or to tune with.
+
+    Only with the consent of everybody who may be heard.
+    """
+    from detector.commands.record import record_source
+
+    record_source(config, source, seconds, out)
 
 
 AudioFolder = Annotated[

@@ -238,4 +238,6 @@ async def _publish_stats(
             delivery=mqtt.delivery() if mqtt else None,
         )
         publisher.stats(stats)
+        for source in sources:
+            source.tell_health()
         await asyncio.sleep(STATS_INTERVAL_S)

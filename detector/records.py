@@ -47,6 +47,21 @@ SourceStatus = Literal["listening", "stalled", "offline", "silent", "clipping"]
 """What a source does. In all but stalled and offline, sound comes in."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamInfo:
+    """What is known of the sound of a source as it arrives, before it is mixed and resampled."""
+
+    rate: int
+    """Hertz, as the device, stream or file has it."""
+    channels: int
+    codec: str | None = None
+    """As FFmpeg names it: opus, aac, pcm_alaw; None if nothing had to be decoded."""
+    drift_ppm: float | None = None
+    """By how many millionths more samples come in a second than `rate`; None if it is not known."""
+    cancels: bool = False
+    """Where the channels are mixed, they cancel each other."""
+
+
 @dataclass(frozen=True, slots=True)
 class AudioBlock:
     """Consecutive mono samples of one source."""

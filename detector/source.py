@@ -16,7 +16,6 @@ from datetime import datetime
 from time import monotonic, time_ns
 from typing import Final
 
-import numpy as np
 import structlog
 
 from detector.capture.capture import open_capture
@@ -31,7 +30,6 @@ from detector.features.windows import MOST_AT_ONCE
 from detector.inference.worker import Worker
 from detector.lane import Lane
 from detector.notice import Notice
-from detector.operate.health import SourceHealth
 from detector.operate.schedule import Schedule
 from detector.overload import OverloadRule, patience_s
 from detector.pipeline import Pipeline
@@ -46,12 +44,12 @@ from detector.records import (
     Event,
     Gap,
     Scores,
-    SourceStatus,
     Unscored,
     Window,
 )
 from detector.settings.patterns import PatternSettings
 from detector.settings.sources import SourceSettings
+from detector.source_signal import SourceSignal
 from detector.stats import SourceStats
 
 log = structlog.get_logger()
@@ -97,12 +95,11 @@ class Source:
         # Two runs may have begun at what their clocks told was the same time.
         self._messages = MessageFactory(node, self.name, str(time_ns()), resume.last_sequence)
         self._heard_until = resume.heard_until
-        self._health = SourceHealth()
+        self._signal = SourceSignal(settings, self._capture, publisher)
         self._sound, self._progress = Notice(), Notice()
         """There is more work for the lanes; a lane has done some."""
         self._finished = False
         """No more work follows."""
-        self._status: SourceStatus = "offline"
         self._samples_heard = self._samples_overrun = self._samples_not_finite = 0
         self._windows_skipped = self._windows_failed = self._windows_withheld = 0
         self._events = self._suppressed = self._gaps = 0
@@ -117,7 +114,11 @@ class Source:
     def declare(self) -> None:
         """Tell the publishers what this source can have to say."""
         self._publisher.declare(self.name, list(self.labels))
-        self._publisher.source_status(self.name, self._status)
+        self._signal.declare()
+
+    def tell_health(self) -> None:
+        """Tell the publishers how it is."""
+        self._publisher.health(self.name, self._signal.report())
 
     async def run(self) -> None:
         """Listen until the recording ends or the task is cancelled; then end what is open.
@@ -144,6 +145,7 @@ class Source:
                     said = str(error)
                     trace = None if isinstance(error, DetectorError) else error
                     log.warning("the source failed; it is tried again", error=said, exc_info=trace)
+                self._signal.failed(said)
             else:
                 return
             pause_s = FIRST_PAUSE_S if monotonic() - began > LONGEST_PAUSE_S else pause_s
@@ -170,18 +172,22 @@ class Source:
                 self._tell([*ended.stop(), *ended.lost_at_stop()])
             except Exception:
                 log.exception("what goes on could not be ended", source=self.name)
-            self._set_captured("offline")
+            self._signal.captured("offline")
 
     def stats(self) -> SourceStats:
-        lanes = self._pipeline.lanes
+        lanes, health = self._pipeline.lanes, self._signal.report()
         return SourceStats(
-            status=self._status,
+            status=health.status,
             samples_heard=self._samples_heard,
             samples_overrun=self._samples_overrun,
             samples_not_finite=self._samples_not_finite,
             windows_skipped=self._windows_skipped + sum(lane.skipped for lane in lanes),
             windows_failed=self._windows_failed + sum(lane.failed for lane in lanes),
             windows_withheld=self._windows_withheld + sum(lane.withheld for lane in lanes),
+            problems=tuple(problem.kind for problem in health.problems),
+            level_dbfs=health.level_dbfs,
+            dc_offset=health.dc_offset,
+            drift_ppm=health.stream.drift_ppm if health.stream else None,
             events=self._events,
             events_held=self._suppressed,
             gaps=self._gaps,
@@ -227,7 +233,7 @@ class Source:
         """
         memory = SourceMemory(
             name=self.name,
-            status=self._status,
+            status=self._signal.status,
             clock=self._clock,
             end_sample=self._ring.end_sample,
             gaps=self._last_gaps,
@@ -241,7 +247,7 @@ class Source:
 
     async def _run_capture(self) -> None:
         """Fill the ring from the device or the file."""
-        await self._capture.run(self._ring, self._set_captured)
+        await self._capture.run(self._ring, self._signal.captured)
         self._ring.close()
 
     async def _follow(self, reader: Reader) -> None:
@@ -257,11 +263,9 @@ class Source:
                 continue
             if isinstance(item, AudioBlock):
                 self._samples_heard += len(item.samples)
-                self._health.push(item)
-                self._refresh_status()
+                item = self._signal.hear(item)
                 self._publish_down(item)
                 self._publisher.heard(self.name, self._clock.utc(item.end_sample))
-                self._publisher.level(self.name, float(np.square(item.samples).mean()))
             elif isinstance(item, Gap):
                 self._count_lost(item)
                 self._tell_gap(item)
@@ -282,7 +286,7 @@ class Source:
         hung = [
             lane
             for lane in self._pipeline.lanes
-            if self._health.hangs(lane.name) and not lane.has_room
+            if self._signal.hangs(lane.name) and not lane.has_room
         ]
         for lane in hung:
             lane.skip(1)
@@ -330,19 +334,17 @@ class Source:
             answer = await due
         finally:
             timer.cancel()
-        if self._health.answer(lane.name):
+        if self._signal.answer(lane.name):
             log.info("the model answers again")
-            self._refresh_status()
         return answer
 
     def _hang(self, lane: Lane) -> None:
         """The model does not answer."""
-        self._health.hang(lane.name)
         log.warning("the model does not answer", source=self.name, model=lane.name)
         try:
             self._tell(self._pipeline.interrupt(lane))
         finally:
-            self._refresh_status()
+            self._signal.hang(lane.name)
             self._progress.give()
 
     def _publish_down(self, first: AudioBlock) -> None:
@@ -384,14 +386,3 @@ class Source:
         for event in events:
             self._events += 1
             self._publisher.event(self._messages.event(event, self._clock.utc))
-
-    def _set_captured(self, status: SourceStatus) -> None:
-        self._health.captured(status)
-        self._refresh_status()
-
-    def _refresh_status(self) -> None:
-        status = self._health.status
-        if status != self._status:
-            self._status = status
-            log.info("source", source=self.name, status=status)
-            self._publisher.source_status(self.name, status)

@@ -6,6 +6,7 @@ All counters begin at 0 with the process, but for those that say otherwise.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from detector.health_report import ProblemKind
 from detector.records import SourceStatus
 
 
@@ -25,6 +26,14 @@ class SourceStats:
     """Inference failed, or gave what is no score."""
     windows_withheld: int = 0
     """Not worth an expensive model: a cheaper one heard nothing in them."""
+    problems: tuple[ProblemKind, ...] = ()
+    """What keeps it from hearing well at present."""
+    level_dbfs: float | None = None
+    """Mean of the last minute, as the models hear it."""
+    dc_offset: float | None = None
+    """Mean of the samples, full scale is 1."""
+    drift_ppm: float | None = None
+    """By how many millionths more samples come in a second than the device says."""
     events: int = 0
     """Published: starts, updates and ends."""
     events_held: int = 0

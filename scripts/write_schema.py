@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from detector.publish.commands.replies import AnswerMessage
+from detector.publish.health_message import HealthMessage
 from detector.publish.messages import json_schema
 from detector.publish.stats_message import StatsMessage
 
@@ -11,7 +12,12 @@ SCHEMA_FILE = Path(__file__).resolve().parent.parent / "docs" / "events.schema.j
 
 
 def text() -> str:
-    return json.dumps(json_schema(AnswerMessage, StatsMessage), indent=2, ensure_ascii=False) + "\n"
+    return (
+        json.dumps(
+            json_schema(AnswerMessage, StatsMessage, HealthMessage), indent=2, ensure_ascii=False
+        )
+        + "\n"
+    )
 
 
 if __name__ == "__main__":

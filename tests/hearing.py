@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,13 +16,23 @@ from detector.capture.clock import SampleClock
 from detector.capture.ring import RingBuffer
 from detector.capture.status import OnStatus
 from detector.configured_model import ConfiguredModel
+from detector.health_report import HealthReport
 from detector.inference.bundle import load_bundle
 from detector.inference.session import Session
 from detector.inference.worker import Worker
 from detector.operate.schedule import Schedule
 from detector.publish.messages import EventMessage, GapMessage
 from detector.publish.publisher import Publisher
-from detector.records import SAMPLE_RATE, AudioBlock, FloatArray, Gap, Scores, SourceStatus, Window
+from detector.records import (
+    SAMPLE_RATE,
+    AudioBlock,
+    FloatArray,
+    Gap,
+    Scores,
+    SourceStatus,
+    StreamInfo,
+    Window,
+)
 from detector.settings.models import ModelSettings
 from detector.settings.sources import SourceSettings
 from detector.source import Source
@@ -41,6 +52,7 @@ class Written(Publisher):
         self.events: list[EventMessage] = []
         self.gaps: list[GapMessage] = []
         self.statuses: list[SourceStatus] = []
+        self.healths: list[HealthReport] = []
 
     def event(self, message: EventMessage) -> None:
         self.events.append(message)
@@ -51,11 +63,16 @@ class Written(Publisher):
     def source_status(self, source: str, status: SourceStatus) -> None:  # noqa: ARG002
         self.statuses.append(status)
 
+    def health(self, source: str, report: HealthReport) -> None:  # noqa: ARG002
+        self.healths.append(report)
+
 
 class Delivered:
     """A capture that delivers what it is given, when it is given; it is open until it is closed."""
 
     description = "a test"
+    stream: StreamInfo | None = None
+    failure: str | None = None
 
     def __init__(self) -> None:
         self._clock = SampleClock(SPEED * SAMPLE_RATE)
@@ -114,13 +131,18 @@ class Model(Session):
 class Heard:
     """A source that runs."""
 
-    def __init__(self, capture: Delivered, models: Sequence[Model], written: Written) -> None:
+    def __init__(
+        self,
+        capture: Delivered,
+        models: Sequence[Model],
+        written: Written,
+        settings: SourceSettings,
+    ) -> None:
         self.capture, self.written = capture, written
         configured_models = [
             (ConfiguredModel(model.spec.name, model.spec, ModelSettings(bundle="x")), Worker(model))
             for model in models
         ]
-        settings = SourceSettings(name="hall", device="test")
         self.source = Source(settings, "attic", configured_models, written, Schedule((), None), {})
         self.task = asyncio.create_task(self.source.run())
 
@@ -156,7 +178,10 @@ def other(tmp_path: Path) -> Model:
 
 
 @contextlib.asynccontextmanager
-async def hearing(monkeypatch: pytest.MonkeyPatch, *models: Model) -> AsyncIterator[Heard]:
+async def hearing(
+    monkeypatch: pytest.MonkeyPatch, *models: Model, **settings: Any
+) -> AsyncIterator[Heard]:
+    """A source with these settings, and what it is given to hear."""
     capture = Delivered()
 
     def opened(_: SourceSettings) -> Capture:
@@ -167,7 +192,9 @@ async def hearing(monkeypatch: pytest.MonkeyPatch, *models: Model) -> AsyncItera
     monkeypatch.setattr(
         "detector.source.monotonic", lambda: began + SPEED * (time.monotonic() - began)
     )
-    heard = Heard(capture, models, Written())
+    heard = Heard(
+        capture, models, Written(), SourceSettings(name="hall", device="test", **settings)
+    )
     try:
         yield heard
     finally:

@@ -38,7 +38,12 @@ class SoundServer:
         device = f"type pulse server '{server}' device '{name}.monitor' hint {{ show on }}"
         self.alsa_config = folder / "asound.conf"
         """What makes ALSA know the microphone, after its own configuration."""
-        self.alsa_config.write_text(f"pcm.{name} {{ {device} }}\npcm.!default {{ {device} }}\n")
+        self.alsa_config.write_text(
+            f"pcm.{name} {{ {device} }}\npcm.!default {{ {device} }}\n"
+            # As plughw: a name with an argument, which PortAudio does not list.
+            f"pcm.room {{ @args [ SOURCE ] @args.SOURCE {{ type string }} type pulse "
+            f"server '{server}' device $SOURCE }}\n"
+        )
         self.env = {
             "ALSA_CONFIG_PATH": f"/usr/share/alsa/alsa.conf:{self.alsa_config}",
             "HOME": str(folder),
@@ -85,24 +90,36 @@ class SoundServer:
         )
         self._module = self._control("load-module", "module-null-sink", *arguments).stdout.strip()
 
+    def load_second_source(self, name: str, rate: int = 48_000, channels: int = 2) -> None:
+        """A microphone beside the first one, called NAME.monitor: what is played to NAME."""
+        arguments = (
+            f"sink_name={name}",
+            f"rate={rate}",
+            f"channels={channels}",
+            f"sink_properties=device.description={name}",
+            "norewinds=1",
+        )
+        self._control("load-module", "module-null-sink", *arguments)
+
     def unload_sink(self) -> None:
         """Pull it out."""
         self._control("unload-module", self._module)
 
-    def play(self, path: Path) -> None:
+    def play(self, path: Path, sink: str | None = None) -> None:
         """Play a file to its end."""
         subprocess.run(
-            ["paplay", "--latency-msec=300", path],  # with less, a busy machine makes holes
+            # With less latency, a busy machine makes holes.
+            ["paplay", "--latency-msec=300", f"--device={sink or self.name}", path],
             env=os.environ | self.env,
             check=True,
             timeout=120,
         )
 
-    def play_samples(self, samples: FloatArray, rate: int) -> None:
-        """Play (n,) float32 samples to their end."""
-        path = self._folder / "playing.wav"
+    def play_samples(self, samples: FloatArray, rate: int, sink: str | None = None) -> None:
+        """Play (n,) or (n, channels) float32 samples to their end."""
+        path = self._folder / f"playing-{sink}.wav"
         soundfile.write(path, samples, rate, subtype="FLOAT")
-        self.play(path)
+        self.play(path, sink)
 
     def stop(self) -> None:
         """Let it hang."""

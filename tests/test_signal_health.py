@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from detector.operate.health import SignalHealth, SignalMonitor
+from detector.operate.signal_monitor import SignalHealth, SignalMonitor
 from detector.records import SAMPLE_RATE, FloatArray
 from tests.features.ragged import blocks, evenly
 

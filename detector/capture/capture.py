@@ -8,6 +8,7 @@ from detector.capture.recording import Recording
 from detector.capture.ring import RingBuffer
 from detector.capture.status import OnStatus
 from detector.capture.supervised import SupervisedProgram
+from detector.records import StreamInfo
 from detector.settings.sources import SourceSettings
 
 
@@ -22,6 +23,16 @@ class Capture(Protocol):
     @property
     def clock(self) -> Clock:
         """Tells the time of each sample in the ring."""
+        ...
+
+    @property
+    def stream(self) -> StreamInfo | None:
+        """What is known of the sound as it arrives; None before anything is."""
+        ...
+
+    @property
+    def failure(self) -> str | None:
+        """Why nothing is captured at present; None while something is, or before it is tried."""
         ...
 
     async def run(self, ring: RingBuffer, on_status: OnStatus) -> None:

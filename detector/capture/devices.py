@@ -3,7 +3,8 @@
 PortAudio calls an ALSA device `USB Audio: - (hw:1,0)`, and the number of the card depends on the
 order of plugging. Here the card's own id stands in its place: `USB Audio: - (hw:Device,0)`. Two
 equal cards get their ids in the order of plugging as well, so they are told apart by the port
-that they are plugged into: `USB Audio: - (hw:usb-0000:00:14.0-1.2,0)`.
+that they are plugged into: `USB Audio: - (hw:usb-0000:00:14.0-1.2,0)`. The sources of a sound
+server have names of their own, and so has ALSA for each way to a card (`alsa_names.py`).
 
 PortAudio looks for devices once, when it is initialised, so a process that lives long asks a
 short-lived one: `python -m detector.capture.devices`.
@@ -14,14 +15,18 @@ import re
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from detector.capture.alsa_names import card_id, card_port, define, names_of_cards
+from detector.capture.sound_server import list_sources
 from detector.errors import SourceError, UnknownDeviceError
 
 _CARD = re.compile(r"\(hw:(\d+),(\d+)\)")
-_USB_PORT = re.compile(r"\d+-(\d+(?:\.\d+)*)")
+
+_SERVERS = ("pulse", "pipewire")
+"""What ALSA calls the sound server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +44,10 @@ class Device:
     is_default: bool = False
     port: str | None = None
     """The name with the port in it, for a card; it is understood as well as the name."""
+    server_source: bool = False
+    """A source of the sound server; the index is that of ALSA's way to the server."""
+    description: str | None = None
+    """What the sound server says of it, for people."""
 
 
 def stable_names(names: Sequence[str], root: Path = Path("/")) -> list[tuple[str, str | None]]:
@@ -52,8 +61,8 @@ def stable_names(names: Sequence[str], root: Path = Path("/")) -> list[tuple[str
         For each name (the stable name, the name with the port or None).
     """
     cards = {int(found[1]) for name in names if (found := _CARD.search(name))}
-    ids = {card: _card_id(card, root) for card in cards}
-    ports = {card: _port(card, root) for card in cards}
+    ids = {card: card_id(card, root) for card in cards}
+    ports = {card: card_port(card, root) for card in cards}
     # The text before the number is the card's and the device's name: equal cards, equal text.
     equal = Counter(_CARD.sub(r"(\2)", name) for name in names)
 
@@ -71,33 +80,16 @@ def stable_names(names: Sequence[str], root: Path = Path("/")) -> list[tuple[str
     return [stable(name) for name in names]
 
 
-def _card_id(card: int, root: Path) -> str | None:
-    try:
-        return (root / f"proc/asound/card{card}/id").read_text().strip() or None
-    except OSError:
-        return None
-
-
-def _port(card: int, root: Path) -> str | None:
-    """Where the card is plugged in, as the kernel's usb_make_path() writes it, or its bus id."""
-    link = root / f"sys/class/sound/card{card}/device"
-    if not link.exists():
-        return None
-    path = link.resolve()
-    # .../0000:00:14.0/usb1/1-1/1-1.2/1-1.2:1.0: the number of the bus (usb1, 1-) may change.
-    for above, below in zip(path.parts, path.parts[1:], strict=False):
-        if re.fullmatch(r"usb\d+", below):
-            port = _USB_PORT.match(path.name)
-            return f"usb-{above}-{port[1]}" if port else None
-    return path.name
-
-
-def list_devices() -> list[Device]:
+def list_devices(asked: Sequence[str] = ()) -> list[Device]:
     """The devices that can record, as PortAudio found them when this process initialised it.
+
+    Args:
+        asked: names of ALSA's to look for as well, if PortAudio was not initialised before.
 
     Raises:
         SourceError: PortAudio does not work here.
     """
+    defined = define(asked)
     try:
         import sounddevice  # noqa: PLC0415 (initialises PortAudio)
 
@@ -106,9 +98,9 @@ def list_devices() -> list[Device]:
     except Exception as error:  # noqa: BLE001 (it fails while its own class of error is imported)
         raise SourceError(f"PortAudio does not work: {error}") from None
     names = stable_names([device["name"] for device in found])
-    return [
+    devices = [
         Device(
-            name=name,
+            name=defined.get(device["name"], name),
             index=device["index"],
             channels=device["max_input_channels"],
             default_rate=round(device["default_samplerate"]),
@@ -118,15 +110,35 @@ def list_devices() -> list[Device]:
         for device, (name, port) in zip(found, names, strict=True)
         if device["max_input_channels"] > 0
     ]
+    return [*devices, *_sources_of_server(devices)]
 
 
-def query_devices(timeout_s: float = 10.0) -> list[Device]:
+def _sources_of_server(devices: Sequence[Device]) -> Iterator[Device]:
+    """Each source of the sound server, if ALSA leads to it."""
+    ways = (device for name in _SERVERS for device in devices if device.name == name)
+    if (way := next(ways, None)) is not None:
+        for source in list_sources():
+            yield Device(
+                name=source.name,
+                index=way.index,
+                channels=source.channels,
+                default_rate=source.rate,
+                server_source=True,
+                description=source.description,
+            )
+
+
+def query_devices(asked: Sequence[str] = (), timeout_s: float = 10.0) -> list[Device]:
     """The devices that can record now, found by a process of its own.
+
+    Args:
+        asked: names of ALSA's to look for as well.
+        timeout_s: how long that may take.
 
     Raises:
         SourceError: PortAudio does not work, or does not answer in time.
     """
-    command = [sys.executable, "-m", "detector.capture.devices", "--json"]
+    command = [sys.executable, "-m", "detector.capture.devices", "--json", *asked]
     try:
         done = subprocess.run(command, capture_output=True, timeout=timeout_s, check=False)
     except subprocess.TimeoutExpired:
@@ -151,9 +163,14 @@ def match(name: str, devices: Iterable[Device]) -> Device:
     if name == "default":
         chosen = [device for device in devices if device.is_default]
     else:
-        chosen = [d for d in devices if name in (d.name, d.port)] or [
+        parts = [
             d for d in devices if any(name.lower() in n.lower() for n in (d.name, d.port) if n)
         ]
+        chosen = (
+            [d for d in devices if name in (d.name, d.port)]
+            or [d for d in parts if not d.server_source]
+            or parts
+        )
     if len(chosen) == 1:
         return chosen[0]
     if chosen:
@@ -173,7 +190,7 @@ def match(name: str, devices: Iterable[Device]) -> Device:
 
 def main(arguments: Sequence[str]) -> int:
     try:
-        devices = list_devices()
+        devices = list_devices([*names_of_cards(), *(a for a in arguments if a != "--json")])
     except SourceError as error:
         print(error, file=sys.stderr)  # noqa: T201
         return SourceError.exit_code

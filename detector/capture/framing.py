@@ -1,12 +1,13 @@
 """The records that a capture program writes to its stdout, and the daemon reads.
 
 A stream is one format record, then one audio record for each block, and an error record if the
-program knows why it ends. A record is a header of 36 bytes and a payload. All numbers are
-little-endian; the header is `<4sB3xQqQI`:
+program knows why it ends. A program that decodes says what, in a coding record after the format.
+A record is a header of 36 bytes and a payload. All numbers are little-endian; the header is
+`<4sB3xQqQI`:
 
     bytes  type    field
     0-3    4s      magic           b"DMIC"
-    4      u8      kind            1 format, 2 audio, 3 audio after an overflow, 4 error
+    4      u8      kind            1 format, 2 audio, 3 audio after an overflow, 4 error, 5 coding
     5-7            zero
     8-15   u64     first_sample    index of the payload's first frame in the device's stream
     16-23  i64     captured_ns     when its last frame had been captured, on CLOCK_BOOTTIME
@@ -17,6 +18,7 @@ little-endian; the header is `<4sB3xQqQI`:
     1      u32 frames per second, u32 channels
     2, 3   size frames of float32, channels interleaved, full scale is ±1
     4      UTF-8 text for the user
+    5      UTF-8 JSON: {"codec": "opus", "rate": 48000, "channels": 2}, as it was before decoding
 
 So a program that captures one second of silence is:
 
@@ -32,7 +34,9 @@ So a program that captures one second of silence is:
         sys.stdout.flush()
 """
 
+import contextlib
 import enum
+import json
 import struct
 from typing import Final, NamedTuple
 
@@ -40,6 +44,7 @@ MAGIC: Final = b"DMIC"
 _HEADER: Final = struct.Struct("<4sB3xQqQI")
 HEADER_BYTES: Final = _HEADER.size
 _FORMAT: Final = struct.Struct("<II")
+_LONGEST_CODEC: Final = 40
 SAMPLE_BYTES: Final = 4
 """Samples are float32, interleaved; full scale is ±1."""
 
@@ -57,6 +62,8 @@ class Kind(enum.IntEnum):
     """Audio before which the sound system lost samples; it does not say how many."""
     ERROR = 4
     """Why the program ends: UTF-8 text for the user."""
+    CODING = 5
+    """What the program decodes."""
 
 
 class FramingError(ValueError):
@@ -86,6 +93,16 @@ class StreamFormat(NamedTuple):
     channels: int
 
 
+class Coding(NamedTuple):
+    """What the sound of a stream is before a program decodes it."""
+
+    codec: str
+    """As FFmpeg names it: opus, aac, pcm_alaw."""
+    rate: int
+    """Hertz."""
+    channels: int
+
+
 def pack_header(header: Header) -> bytes:
     return _HEADER.pack(MAGIC, *header)
 
@@ -110,9 +127,9 @@ def unpack_header(data: bytes) -> Header:
 
 def payload_bytes(header: Header, channels: int) -> int:
     """How many bytes follow the header."""
-    if header.kind in (Kind.FORMAT, Kind.ERROR):
-        return header.size
-    return header.size * channels * SAMPLE_BYTES
+    if header.kind in (Kind.AUDIO, Kind.AUDIO_AFTER_OVERFLOW):
+        return header.size * channels * SAMPLE_BYTES
+    return header.size
 
 
 def pack_format(stream: StreamFormat) -> bytes:
@@ -137,5 +154,29 @@ def unpack_format(payload: bytes) -> StreamFormat:
 
 def pack_error(message: str) -> bytes:
     """A whole error record."""
-    payload = message.encode()
-    return pack_header(Header(Kind.ERROR, 0, 0, 0, len(payload))) + payload
+    return _pack_text(Kind.ERROR, message)
+
+
+def pack_coding(coding: Coding) -> bytes:
+    """A whole coding record."""
+    return _pack_text(Kind.CODING, json.dumps(coding._asdict()))
+
+
+def unpack_coding(payload: bytes) -> Coding:
+    """Read a coding record's payload.
+
+    Raises:
+        FramingError: the payload is none.
+    """
+    with contextlib.suppress(ValueError, RecursionError):
+        match json.loads(payload):
+            case {"codec": str(codec), "rate": int(rate), "channels": int(channels)} if (
+                len(codec) <= _LONGEST_CODEC and rate > 0 and channels > 0
+            ):
+                return Coding(codec, rate, channels)
+    raise FramingError(f"no coding: {payload[:100]!r}")
+
+
+def _pack_text(kind: Kind, text: str) -> bytes:
+    payload = text.encode()
+    return pack_header(Header(kind, 0, 0, 0, len(payload))) + payload

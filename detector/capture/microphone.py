@@ -29,6 +29,7 @@ from detector.capture.framing import (
     pack_header,
 )
 from detector.capture.program import CaptureProgram
+from detector.capture.sound_server import choose_source, wait_until_gone
 from detector.errors import ConfigError, DetectorError, SourceError
 
 WANTED_RATE: Final = 16_000
@@ -158,8 +159,10 @@ def record(
         SourceError: it cannot be opened.
         BrokenPipeError: nobody reads any more.
     """
-    device = match(name, list_devices())
+    device = match(name, list_devices([name]))
     channels = channels_to_open(device, channel)
+    if device.server_source:
+        choose_source(device.name)
     import sounddevice  # noqa: PLC0415 (list_devices says it if the library is missing)
 
     try:
@@ -179,6 +182,8 @@ def record(
     except sounddevice.PortAudioError as error:
         raise SourceError(f"device {device.name!r} cannot be opened: {error}") from None
 
+    if device.server_source:
+        threading.Thread(target=_watch, args=(device.name, recorder), daemon=True).start()
     out.write(pack_format(StreamFormat(rate, channels)))
     out.flush()
     while True:
@@ -196,6 +201,13 @@ def record(
         out.write(pack_header(header))
         out.write(samples)
         out.flush()
+
+
+def _watch(source: str, recorder: Recorder) -> None:
+    """End the recording when its source has gone."""
+    with contextlib.suppress(SourceError):  # then the server has gone: the stream shows that
+        wait_until_gone(source)
+        recorder.finished()
 
 
 def _rate(device: Device, channels: int) -> int:

@@ -30,6 +30,7 @@ from detector.records import (
     Cut,
     FloatArray,
     Gap,
+    StreamInfo,
     to_samples,
     to_seconds,
 )
@@ -155,6 +156,14 @@ class Recording:
     @property
     def description(self) -> str:
         return str(self._path)
+
+    @property
+    def stream(self) -> StreamInfo | None:
+        return None
+
+    @property
+    def failure(self) -> str | None:
+        return None  # it raises
 
     async def run(self, ring: RingBuffer, on_status: OnStatus) -> None:
         """Deliver the file from its beginning to its end.

@@ -5,13 +5,15 @@ because one that hangs can be ended without touching the other sources.
 """
 
 import asyncio
+from dataclasses import replace
 from typing import Final, Literal
 
 import numpy as np
 import structlog
 
-from detector.capture.channels import select_channel
+from detector.capture.channels import PhaseMonitor, select_channel
 from detector.capture.clock import SampleClock
+from detector.capture.drift import DriftMeter
 from detector.capture.framing import (
     HEADER_BYTES,
     FramingError,
@@ -19,6 +21,7 @@ from detector.capture.framing import (
     Kind,
     StreamFormat,
     payload_bytes,
+    unpack_coding,
     unpack_format,
     unpack_header,
 )
@@ -28,6 +31,7 @@ from detector.capture.ring import RingBuffer
 from detector.capture.status import CaptureStatus, OnStatus
 from detector.capture.timeline import STALL_S, Timeline
 from detector.errors import DetectorError, SourceError
+from detector.records import SAMPLE_RATE, StreamInfo
 
 OPEN_S: Final = 8.0
 """How long the first block may take: sound servers have been seen to take three seconds."""
@@ -58,13 +62,21 @@ class SupervisedProgram:
         self._channel = channel
         self._timeline = Timeline(self.clock)
         self._log = structlog.get_logger().bind(source=source_name)
+        self._stream: StreamInfo | None = None
+        self._drift, self._phase = DriftMeter(SAMPLE_RATE), PhaseMonitor(SAMPLE_RATE)
+        self._captured_s = 0.0
         self._status: CaptureStatus | None = None
-        self._logged_reason: str | None = None
+        self.failure: str | None = None
         """Why the source is offline, as it was last logged."""
 
     @property
     def description(self) -> str:
         return self._program.source
+
+    @property
+    def stream(self) -> StreamInfo | None:
+        drift_ppm, cancels = self._drift.ppm, self._phase.cancels
+        return self._stream and replace(self._stream, drift_ppm=drift_ppm, cancels=cancels)
 
     async def run(self, ring: RingBuffer, on_status: OnStatus) -> None:
         """Capture until cancelled, whatever the device does.
@@ -139,13 +151,18 @@ class SupervisedProgram:
                     raise SourceError(payload.decode(errors="replace"))
                 if header.kind is Kind.FORMAT:
                     stream = unpack_format(payload)
+                    self._stream = StreamInfo(rate=stream.rate, channels=stream.channels)
+                    self._drift, self._phase = DriftMeter(stream.rate), PhaseMonitor(stream.rate)
                     self._timeline.begin(stream.rate)
+                    continue
+                if header.kind is Kind.CODING:
+                    self._stream = StreamInfo(**unpack_coding(payload)._asdict())
                     continue
                 if timer is not None:
                     timer.cancel()
                 timer = loop.call_later(STALL_S - WAKE_S, read_backlog_before_pause)
                 deadline.reschedule(loop.time() + STALL_S + GIVE_UP_S)
-                self._logged_reason = None
+                self.failure = None
                 self._set_status("listening", on_status)
                 self._write(header, payload, stream, ring)
         finally:
@@ -156,8 +173,20 @@ class SupervisedProgram:
         self, header: Header, payload: bytes, stream: StreamFormat, ring: RingBuffer
     ) -> None:
         samples = np.frombuffer(payload, "<f4").reshape(-1, stream.channels)
-        for item in self._timeline.push(header, select_channel(samples, self._channel)):
+        mono = select_channel(samples, self._channel)
+        if self._channel == "mix":
+            self._phase.push(samples, mono)
+        self._watch_drift(header)
+        for item in self._timeline.push(header, mono):
             ring.write(item)
+
+    def _watch_drift(self, header: Header) -> None:
+        captured_s = header.captured_ns / 1e9
+        stalled = captured_s - self._captured_s > STALL_S
+        self._captured_s = captured_s
+        if stalled or header.kind is Kind.AUDIO_AFTER_OVERFLOW:
+            self._drift.reset()
+        self._drift.observe(header.first_sample + header.size, captured_s)
 
     def _set_status(self, status: CaptureStatus, on_status: OnStatus) -> None:
         if status != self._status:
@@ -166,6 +195,6 @@ class SupervisedProgram:
 
     def _log_offline(self, reason: str) -> None:
         """Log why the source is offline; once, not at every attempt."""
-        if reason != self._logged_reason:
-            self._logged_reason = reason
+        if reason != self.failure:
+            self.failure = reason
             self._log.warning("the source is offline; it is tried again and again", reason=reason)

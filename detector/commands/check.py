@@ -9,7 +9,9 @@ from rich.console import Console
 from rich.text import Text
 
 from detector.capture.devices import Device, match, query_devices
+from detector.capture.microphone import channels_to_open
 from detector.capture.recording import open_audio
+from detector.commands.listening_check import hear_all
 from detector.compatibility import check_settings
 from detector.errors import ConfigError, DetectorError
 from detector.loading import load_model
@@ -26,11 +28,16 @@ Line = tuple[str, str | DetectorError]
 """What was checked, and how it is: a few words, or what is wrong."""
 
 
-def check_all(path: Path | None) -> None:
-    """Print a line for each thing; exit with 4 if one of them is wrong."""
+def check_all(path: Path | None, *, listen: bool) -> None:
+    """Print a line for each thing; exit with 4 if one of them is wrong.
+
+    Args:
+        path: the configuration.
+        listen: open each source for two seconds.
+    """
     console = Console(highlight=False, soft_wrap=True)
     failed = False
-    for subject, result in _lines(path):
+    for subject, result in _lines(path, listen=listen):
         wrong = isinstance(result, DetectorError)
         failed = failed or wrong
         mark = ("wrong", "red") if wrong else ("ok   ", "green")
@@ -38,7 +45,7 @@ def check_all(path: Path | None) -> None:
     sys.exit(FAILED if failed else 0)
 
 
-def _lines(path: Path | None) -> Iterator[Line]:
+def _lines(path: Path | None, *, listen: bool) -> Iterator[Line]:
     try:
         config = load_config(path)
     except ConfigError as error:
@@ -47,7 +54,7 @@ def _lines(path: Path | None) -> Iterator[Line]:
     configure(config.log)
     yield "config", str(path or "defaults")
     yield from _models(config, path)
-    yield from _sources(config)
+    yield from _sources(config, listen=listen)
     if config.mqtt.enabled:
         try:
             yield "state_dir", look(config.state_folder)
@@ -94,18 +101,24 @@ def _models(config: Config, path: Path | None) -> Iterator[Line]:
         )
 
 
-def _sources(config: Config) -> Iterator[Line]:
+def _sources(config: Config, *, listen: bool) -> Iterator[Line]:
     devices: list[Device] | DetectorError = []
     if any(source.device for source in config.sources):
         try:
-            devices = query_devices()
+            devices = query_devices([source.device for source in config.sources if source.device])
         except DetectorError as error:
             devices = error
+    found: dict[str, str | DetectorError] = {}
     for index, source in enumerate(config.sources):
         try:
-            yield f"sources.{source.name}", _source(source, index, devices)
+            found[source.name] = _source(source, index, devices)
         except DetectorError as error:
-            yield f"sources.{source.name}", error
+            found[source.name] = error
+    there = [s for s in config.sources if listen and isinstance(found[s.name], str)]
+    for source, heard in zip(there, asyncio.run(hear_all(there)), strict=True):
+        ok = isinstance(heard, str)
+        found[source.name] = f"{found[source.name]}: {heard}" if ok else heard
+    yield from ((f"sources.{name}", how) for name, how in found.items())
 
 
 def _source(source: SourceSettings, index: int, devices: list[Device] | DetectorError) -> str:
@@ -115,6 +128,8 @@ def _source(source: SourceSettings, index: int, devices: list[Device] | Detector
     if isinstance(devices, DetectorError):
         raise devices
     try:
-        return match(source.device or "default", devices).name
+        device = match(source.device or "default", devices)
+        channels_to_open(device, source.channel)
     except ConfigError as error:
         raise ConfigError(f"sources.{index}.device = {source.device!r}: {error}") from None
+    return device.name

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from detector.capture.devices import query_devices
+from detector.capture.microphone import MAX_CHANNELS
 
 
 def print_devices(*, as_json: bool) -> None:
@@ -20,8 +21,10 @@ def print_devices(*, as_json: bool) -> None:
             "(group 'audio')? `arecord -l` shows what the kernel sees\n"
         )
     else:
-        table = Table("device", "channels", "rate", box=None, pad_edge=False)
+        table = Table("device", "channels", "rate", "", box=None, pad_edge=False)
         for device in devices:
             mark = " (default)" if device.is_default else ""
-            table.add_row(device.name + mark, str(device.channels), f"{device.default_rate} Hz")
+            channels = str(device.channels) if device.channels <= MAX_CHANNELS else "any"
+            rate = f"{device.default_rate} Hz"
+            table.add_row(device.name + mark, channels, rate, device.description or "")
         Console().print(table)

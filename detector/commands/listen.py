@@ -40,7 +40,7 @@ def listen_to(device: str, config_file: Path | None) -> None:
     """
     config = load_config(config_file)
     configure(config.log.model_copy(update={"level": "warning"}))
-    devices = query_devices()
+    devices = query_devices([device])
     if not devices:
         raise SourceError(
             "no microphone here: is one plugged in, and is it free for this user (group 'audio')?"
@@ -89,7 +89,7 @@ class _View(Publisher):
     def scores(self, source: str, top: dict[str, float]) -> None:  # noqa: ARG002
         self._top = top
 
-    def level(self, source: str, power: float) -> None:  # noqa: ARG002
+    def level(self, source: str, power: float, a_weighted: float | None = None) -> None:  # noqa: ARG002
         self._level_dbfs = dbfs(power)
 
     def __rich__(self) -> RenderableType:

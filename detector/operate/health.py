@@ -1,64 +1,30 @@
-"""Whether what a microphone delivers can be sound at all, and how its source is in one word."""
+"""How a source is, of all that is known of it: its capture, its signal and its models."""
 
-import math
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 
-from detector.records import AudioBlock, SourceStatus, to_samples
-
-SignalHealth = Literal["listening", "silent", "clipping"]
-
-
-class SignalMonitor:
-    """Watches the samples of one source.
-
-    silent: for 10 s the signal has not moved by more than one step of 16-bit sound, as from a dead
-    or muted microphone; a quiet room is louder than that.
-    clipping: in the last 2 s more than 1 % of the samples were at full scale.
-    """
-
-    _SILENT_AFTER: Final = to_samples(10)
-    _ONE_STEP: Final = 1.5 / 32768
-    _CLIPPING_WITHIN: Final = to_samples(2)
-    _FULL_SCALE: Final = 0.999
-    _CLIPPING_SHARE: Final = 0.01
-
-    def __init__(self) -> None:
-        self._still = 0  # samples since the signal last moved
-        self._low, self._high = math.inf, -math.inf  # between which it has been since then
-        self._clipped = 0.0  # share of samples at full scale, a running mean
-
-    def push(self, block: AudioBlock) -> SignalHealth:
-        """Take the next samples; say how the signal is now."""
-        samples = block.samples
-        if not len(samples):
-            return self._health()
-        self._low = min(self._low, float(samples.min()))
-        self._high = max(self._high, float(samples.max()))
-        self._still += len(samples)
-        if self._high - self._low > self._ONE_STEP:
-            self._still = 0
-            self._low = self._high = float(samples[-1])
-        share = float((np.abs(samples) >= self._FULL_SCALE).mean())
-        weight = min(1.0, len(samples) / self._CLIPPING_WITHIN)
-        self._clipped += weight * (share - self._clipped)
-        return self._health()
-
-    def _health(self) -> SignalHealth:
-        if self._still >= self._SILENT_AFTER:
-            return "silent"
-        return "clipping" if self._clipped > self._CLIPPING_SHARE else "listening"
+from detector.decibels import dbfs
+from detector.health_report import HealthReport
+from detector.operate.a_weighting import AWeightedPower
+from detector.operate.problems import problems
+from detector.operate.signal_monitor import SignalHealth, SignalMonitor
+from detector.records import AudioBlock, SourceStatus, StreamInfo, to_samples
 
 
 class SourceHealth:
-    """How a source is, of all that is known of it: its capture, its signal and its models."""
+    """Takes what happens to a source; tells its status in a word, and its health in a report."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, removes_offset: bool = False) -> None:
+        """Args: removes_offset: a filter keeps an offset from the models."""
+        self._removes_offset = removes_offset
         self._captured: SourceStatus = "offline"
         self._monitor = SignalMonitor()
         self._signal: SignalHealth = "listening"
         self._hung: set[str] = set()
+        self._level, self._a_level = _Mean(), _Mean()
+        self._a_weighted = AWeightedPower()
+        self._end_sample = 0
 
     @property
     def status(self) -> SourceStatus:
@@ -67,13 +33,46 @@ class SourceHealth:
             return self._captured
         return "stalled" if self._hung else self._signal
 
+    def report(self, stream: StreamInfo | None, failure: str | None) -> HealthReport:
+        """All of it.
+
+        Args:
+            stream: what is known of how the sound arrives.
+            failure: why nothing is captured.
+        """
+        offset, status = self._monitor.dc_offset, self.status
+        reaching = None if self._removes_offset else offset
+        return HealthReport(
+            status=status,
+            problems=tuple(problems(status, stream, reaching, failure)),
+            level_dbfs=self._level.dbfs,
+            level_a_dbfs=self._a_level.dbfs,
+            dc_offset=None if offset is None else round(offset, 4),
+            clipped=round(self._monitor.clipped, 4),
+            stream=stream,
+        )
+
     def captured(self, status: SourceStatus) -> None:
         """Take the capture's word."""
         self._captured, self._signal = status, "listening"
 
-    def push(self, block: AudioBlock) -> None:
-        """Take the next samples."""
-        self._signal = self._monitor.push(block)
+    def push(self, raw: AudioBlock, heard: AudioBlock) -> tuple[float, float | None]:
+        """Take the next samples, as they were captured and as the models hear them.
+
+        Returns:
+            The mean square of what is heard, and the A-weighted one, if the block completes a
+            stretch that is long enough for it.
+        """
+        self._signal = self._monitor.push(raw)
+        if heard.first_sample != self._end_sample:
+            self._a_weighted.reset()
+        self._end_sample = heard.end_sample
+        power = float(np.square(heard.samples).mean()) if len(heard.samples) else 0.0
+        a_weighted = self._a_weighted.push(heard.samples)
+        self._level.push(power, len(heard.samples))
+        if a_weighted is not None:
+            self._a_level.push(a_weighted, len(heard.samples))
+        return power, a_weighted
 
     def hangs(self, model: str) -> bool:
         """Whether a model does not answer."""
@@ -88,3 +87,26 @@ class SourceHealth:
         hung = model in self._hung
         self._hung.discard(model)
         return hung
+
+
+class _Mean:
+    """The level of the last whole minute of sound; of what there is, before it."""
+
+    _SAMPLES: Final = to_samples(60)
+
+    def __init__(self) -> None:
+        self._energy, self._samples = 0.0, 0
+        self._last: float | None = None
+
+    @property
+    def dbfs(self) -> float | None:
+        power = self._energy / self._samples if self._samples else None
+        power = power if self._last is None else self._last
+        return None if power is None else round(dbfs(power), 1)
+
+    def push(self, power: float, samples: int) -> None:
+        self._energy += power * samples
+        self._samples += samples
+        if self._samples >= self._SAMPLES:
+            self._last = self._energy / self._samples
+            self._energy, self._samples = 0.0, 0

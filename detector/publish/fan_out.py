@@ -5,6 +5,7 @@ from datetime import datetime
 
 import structlog
 
+from detector.health_report import HealthReport
 from detector.publish.messages import EventMessage, GapMessage
 from detector.publish.publisher import Publisher
 from detector.records import SourceStatus
@@ -32,6 +33,9 @@ class FanOut(Publisher):
     def source_status(self, source: str, status: SourceStatus) -> None:
         self._each(lambda publisher: publisher.source_status(source, status))
 
+    def health(self, source: str, report: HealthReport) -> None:
+        self._each(lambda publisher: publisher.health(source, report))
+
     def stats(self, stats: Stats) -> None:
         self._each(lambda publisher: publisher.stats(stats))
 
@@ -41,8 +45,8 @@ class FanOut(Publisher):
     def scores(self, source: str, top: dict[str, float]) -> None:
         self._each(lambda publisher: publisher.scores(source, top))
 
-    def level(self, source: str, power: float) -> None:
-        self._each(lambda publisher: publisher.level(source, power))
+    def level(self, source: str, power: float, a_weighted: float | None = None) -> None:
+        self._each(lambda publisher: publisher.level(source, power, a_weighted))
 
     def _each(self, tell: Callable[[Publisher], None]) -> None:
         for publisher in self._publishers:

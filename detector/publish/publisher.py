@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
+from detector.health_report import HealthReport
 from detector.publish.messages import EventMessage, GapMessage
 from detector.records import SourceStatus
 from detector.stats import Stats
@@ -26,6 +27,9 @@ class Publisher:
     def source_status(self, source: str, status: SourceStatus) -> None:
         """A source is in another state."""
 
+    def health(self, source: str, report: HealthReport) -> None:
+        """How a source is: at each change, and now and then."""
+
     def stats(self, stats: Stats) -> None:
         """What was counted until now."""
 
@@ -35,5 +39,11 @@ class Publisher:
     def scores(self, source: str, top: dict[str, float]) -> None:
         """The highest scores of a window, by label."""
 
-    def level(self, source: str, power: float) -> None:
-        """The mean square of the samples that just came in (full scale is 1)."""
+    def level(self, source: str, power: float, a_weighted: float | None = None) -> None:
+        """The mean square of the samples that just came in (full scale is 1).
+
+        Args:
+            source: whose.
+            power: of all frequencies alike.
+            a_weighted: as the ear weighs them; None where too little came for that.
+        """

@@ -5,6 +5,7 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from detector.health_report import ProblemKind
 from detector.publish.messages import one_line
 from detector.records import SourceStatus
 from detector.stats import Stats
@@ -26,6 +27,10 @@ class SourceStatsMessage(BaseModel):
     windows_withheld: int = Field(
         0, ge=0, description="not scored, since a cheaper model heard nothing in them"
     )
+    problems: tuple[ProblemKind, ...]
+    level_dbfs: float | None = Field(description="mean of the last minute, as the models hear it")
+    dc_offset: float | None = Field(description="mean of the samples, full scale is 1")
+    drift_ppm: float | None = Field(description="millionths of the rate, that it is too fast by")
     events: int = Field(ge=0)
     events_held: int = Field(ge=0, description="segments not told: muted, or quiet hours")
     gaps: int = Field(ge=0)

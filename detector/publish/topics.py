@@ -16,6 +16,11 @@ def source_status(prefix: str, node: str, source: str) -> str:
     return f"{prefix}/{node}/{source}/status"
 
 
+def health(prefix: str, node: str, source: str) -> str:
+    """Retained: what is wrong with a source and what to do, its level, drift and codec."""
+    return f"{prefix}/{node}/{source}/health"
+
+
 def event(prefix: str, node: str, source: str, label: str) -> str:
     """Not retained: an event."""
     return f"{prefix}/{node}/{source}/events/{label}"
@@ -39,6 +44,11 @@ def scores(prefix: str, node: str, source: str) -> str:
 def level(prefix: str, node: str, source: str) -> str:
     """Not retained, QoS 0: the mean level of the last seconds, in dBFS."""
     return f"{prefix}/{node}/{source}/level"
+
+
+def level_a(prefix: str, node: str, source: str) -> str:
+    """Not retained, QoS 0: the A-weighted level of the same time, in dB."""
+    return f"{prefix}/{node}/{source}/level_a"
 
 
 def muted(prefix: str, node: str, source: str) -> str:

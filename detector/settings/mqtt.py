@@ -50,6 +50,8 @@ class MqttSettings(FileSettings):
     """Publish the top labels of each window, for tuning."""
     level_interval_s: float = Field(10.0, ge=0, le=3600)
     """How often the level of each source is published, at most an hour; 0 is never."""
+    level_a: bool = False
+    """Publish the A-weighted level as well, as `level_a`."""
     commands: bool = False
     """Obey what is sent to `{prefix}/{node}/command/…`: mute, thresholds, reload, explain."""
     tls: TlsSettings | None = None

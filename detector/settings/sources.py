@@ -22,6 +22,12 @@ class SourceSettings(FileSettings):
     """A recording, read at the pace at which it was made."""
     channel: int | Literal["mix"] = "mix"
     """Which channel to hear, counted from 1; mix is the mean of all."""
+    gain_db: float = Field(0.0, ge=-60, le=60)
+    """What it is amplified by before anything is made of it; not before clipping is looked for."""
+    highpass_hz: float | None = Field(None, ge=10, le=2000)
+    """Below this frequency nothing is heard: wind, footfall, rumble."""
+    mains_hz: Literal[50, 60] | None = None
+    """Take out the hum of mains of this frequency."""
     models: tuple[str, ...] | None = Field(None, min_length=1)
     """Names of the models that listen; all if absent."""
 

@@ -1,8 +1,12 @@
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from detector.capture.alsa_names import define, is_alsa_name, names_of_cards
 from detector.capture.devices import Device, match, query_devices, stable_names
+from detector.capture.sound_server import list_sources
 from detector.errors import ConfigError, UnknownDeviceError
 from tests.sound import SoundServer
 
@@ -127,3 +131,70 @@ def test_devices_are_found_without_touching_this_process(sound_server: SoundServ
     assert match("default", devices).is_default
     sound_server.kill()
     assert "hall" not in {device.name for device in query_devices()}
+
+
+@pytest.mark.sound
+def test_the_sources_of_a_sound_server_are_listed_by_name(sound_server: SoundServer) -> None:
+    sound_server.load_second_source("porch", rate=44_100, channels=1)
+    found = {device.name: device for device in query_devices() if device.server_source}
+    assert found.keys() == {"hall.monitor", "porch.monitor"}
+    porch = found["porch.monitor"]
+    assert (porch.channels, porch.default_rate) == (1, 44_100)
+    assert porch.description == "Monitor of porch"
+    sound_server.kill()
+    assert list_sources() == []
+
+
+@pytest.mark.sound
+def test_a_name_of_alsa_that_is_asked_for_is_found(sound_server: SoundServer) -> None:
+    assert "room:hall.monitor" in {device.name for device in query_devices(["room:hall.monitor"])}
+    assert "nowhere:1" not in {device.name for device in query_devices(["nowhere:1"])}
+
+
+@pytest.mark.parametrize(
+    "name", ["plughw:1,0", "dsnoop:CARD=Device,DEV=0", "hw:usb-0000:00:14.0-1,0"]
+)
+def test_names_of_alsa_are_told_from_others(name: str) -> None:
+    assert is_alsa_name(name)
+    assert not is_alsa_name(f"USB Audio: - ({name})")
+    assert not is_alsa_name(name + '" }')
+    assert not is_alsa_name("default")
+
+
+def plug_pcm(root: Path, *lines: str) -> None:
+    (root / "proc/asound/pcm").write_text("".join(line + "\n" for line in lines))
+
+
+def test_each_card_that_records_has_its_names_of_alsa(tmp_path: Path) -> None:
+    plug(tmp_path, 0, "PCH", "sys/devices/pci0000:00/0000:00:1f.3")
+    plug(tmp_path, 1, "Device", USB.format(bus=1, port=2))
+    plug_pcm(
+        tmp_path,
+        "00-03: HDMI 0 : HDMI 0 : playback 1",
+        "01-00: USB Audio : USB Audio : playback 1 : capture 1",
+    )
+    assert names_of_cards(tmp_path) == ["plughw:Device,0", "dsnoop:Device,0"]
+    assert names_of_cards(tmp_path / "nowhere") == []
+
+
+def test_equal_cards_keep_their_names_of_alsa_over_replugging(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for order, cards in (("a", (1, 2)), ("b", (2, 1))):
+        for card, port in zip(cards, (2, 3), strict=True):
+            plug(tmp_path / order, card, "Device_1"[: 4 + 2 * card], USB.format(bus=1, port=port))
+        plug_pcm(tmp_path / order, *(f"{card:02}-00: x : x : capture 1" for card in cards))
+    names = names_of_cards(tmp_path / "a")
+    assert names[0] == "plughw:usb-0000:00:14.0-1.2,0"
+    assert names_of_cards(tmp_path / "b") == names
+    for order, number in (("a", 1), ("b", 2)):
+        monkeypatch.delenv("ALSA_CONFIG_PATH", raising=False)
+        assert define([names[0], "default"], tmp_path / order) == {"detector_0": names[0]}
+        config = Path(os.environ["ALSA_CONFIG_PATH"].rpartition(":")[2]).read_text()
+        assert config == f'pcm.detector_0 {{ type empty slave.pcm "plughw:{number},0" }}\n'
+
+
+def test_a_part_of_a_name_means_a_card_before_a_source_of_the_server() -> None:
+    source = replace(device("alsa_input.usb-Webcam.mono"), server_source=True)
+    assert match("webcam", [source, *DEVICES]) is DEVICES[1]
+    assert match("usb-Webcam", [source, *DEVICES]) is source

@@ -1,18 +1,21 @@
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from detector.capture.framing import (
     HEADER_BYTES,
     MAX_SIZE,
+    Coding,
     FramingError,
     Header,
     Kind,
     StreamFormat,
+    pack_coding,
     pack_error,
     pack_format,
     pack_header,
     payload_bytes,
+    unpack_coding,
     unpack_format,
     unpack_header,
 )
@@ -80,3 +83,21 @@ def test_a_damaged_header_is_refused_with_the_reason(damage: object, complaint: 
 def test_a_format_that_makes_no_sense_is_refused(payload: bytes) -> None:
     with pytest.raises(FramingError):
         unpack_format(payload)
+
+
+def test_what_a_program_decodes_survives_the_pipe() -> None:
+    record = pack_coding(Coding("opus", 48_000, 2))
+    header = unpack_header(record[:HEADER_BYTES])
+    assert header.kind is Kind.CODING
+    assert payload_bytes(header, channels=7) == len(record) - HEADER_BYTES
+    assert unpack_coding(record[HEADER_BYTES:]) == ("opus", 48_000, 2)
+
+
+@given(st.binary(max_size=80))
+@example(b'{"codec": "opus", "rate": 0, "channels": 2}')
+@example(b'{"codec": 1, "rate": 48000, "channels": 2}')
+@example(b'{"codec": "%s", "rate": 48000, "channels": 2}' % (41 * b"x"))
+@example(b"[" * 100_000)
+def test_what_is_no_coding_is_refused(payload: bytes) -> None:
+    with pytest.raises(FramingError, match="no coding"):
+        unpack_coding(payload)

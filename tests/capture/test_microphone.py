@@ -25,7 +25,7 @@ from detector.capture.framing import HEADER_BYTES, Kind, payload_bytes, unpack_f
 from detector.capture.microphone import EXIT_STOPPED, EXIT_UNKNOWN_DEVICE, QUEUE_S, Recorder
 from detector.capture.ring import RingBuffer
 from detector.capture.timeline import STALL_S
-from detector.records import SAMPLE_RATE, AudioBlock, Cut, FloatArray, Gap
+from detector.records import SAMPLE_RATE, AudioBlock, Cut, FloatArray, Gap, StreamInfo
 from detector.settings.sources import SourceSettings
 from tests.sound import SoundServer, noise
 
@@ -70,6 +70,14 @@ class RunningCapture:
         goal = self._ring.end_sample + seconds * SAMPLE_RATE
         async with asyncio.timeout(seconds + 8), self._changed:
             await self._changed.wait_for(lambda: self._ring.end_sample >= goal)
+
+    @property
+    def stream(self) -> StreamInfo | None:
+        return self._capture.stream
+
+    @property
+    def failure(self) -> str | None:
+        return self._capture.failure
 
     @property
     def gaps(self) -> list[Gap]:

@@ -14,7 +14,7 @@ from detector.capture import framing
 from detector.capture.program import CaptureProgram
 from detector.capture.ring import RingBuffer
 from detector.capture.supervised import SupervisedProgram
-from detector.records import SAMPLE_RATE, AudioBlock
+from detector.records import SAMPLE_RATE, AudioBlock, StreamInfo
 
 
 def capture_of(*command: str) -> SupervisedProgram:
@@ -52,6 +52,19 @@ def test_the_program_that_the_wire_format_shows_is_heard(tmp_path: Path) -> None
     assert isinstance(ring.read(0, SAMPLE_RATE), AudioBlock)
     assert -0.1 < boottime() - capture.clock.captured_at(SAMPLE_RATE) < 2
     assert capture.description == "test sound"
+    assert capture.stream == StreamInfo(rate=16_000, channels=1)
+
+
+def test_a_program_that_decodes_says_what(tmp_path: Path) -> None:
+    path = tmp_path / "program.py"
+    shown = textwrap.dedent((framing.__doc__ or "").partition("is:\n\n")[2])
+    coding = b'{"codec": "opus", "rate": 48000, "channels": 2}'
+    write = f"write(5, 0, 0, {len(coding)}, {coding!r})\nfor "
+    path.write_text(shown.replace("for ", write, 1))
+    capture = capture_of(sys.executable, str(path))
+    assert capture.stream is None
+    asyncio.run(run_until(capture, "offline"))
+    assert capture.stream == StreamInfo(codec="opus", rate=48_000, channels=2)
 
 
 def test_a_capture_that_was_cancelled_can_be_run_again_on_the_same_ring(tmp_path: Path) -> None:
@@ -92,9 +105,26 @@ def test_a_program_that_fails_is_offline_for_a_reason_and_tried_again(
     command: tuple[str, ...], reason: str
 ) -> None:
     structlog.reset_defaults()
+    capture = capture_of(*command)
     with capture_logs() as logs:
-        _, statuses = asyncio.run(run_until(capture_of(*command), "offline"))
+        _, statuses = asyncio.run(run_until(capture, "offline"))
     assert statuses == ["offline"]
     [entry] = [entry for entry in logs if entry["log_level"] == "warning"]
     assert entry["source"] == "test"
     assert entry["reason"].startswith(reason)
+    assert capture.failure == entry["reason"]
+
+
+def test_a_device_that_has_another_rate_than_it_says_is_found_out(tmp_path: Path) -> None:
+    path = tmp_path / "program.py"
+    shown = textwrap.dedent((framing.__doc__ or "").partition("is:\n\n")[2])
+    shown = shown.replace("range(0, 16000, 1600)", "range(0, 16000 * 100, 1600)")
+    shown = shown.replace("time.sleep(0.1)", "pass").replace(
+        "now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)",
+        "now = round((1e5 + (first_sample + 1600) / 14700) * 1e9)",
+    )
+    path.write_text(shown)
+    capture = capture_of(sys.executable, str(path))
+    asyncio.run(run_until(capture, "offline"))
+    assert capture.stream is not None
+    assert capture.stream.drift_ppm == pytest.approx(-81_250, abs=100)

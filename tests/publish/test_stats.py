@@ -10,7 +10,10 @@ from detector.stats import DeliveryStats, SourceStats, Stats
 
 
 def test_stats_are_the_documented_object() -> None:
-    source = SourceStats(status="silent", samples_heard=16_000, samples_not_finite=2, gaps=1)
+    source = SourceStats(
+        status="silent", samples_heard=16_000, samples_not_finite=2, gaps=1,
+        problems=("silent",), level_dbfs=-120.0, dc_offset=0.0,
+    )  # fmt: skip
     delivery = DeliveryStats(connected=True, queued_events=3, storage="the disk is full")
     told = StatsMessage.of(Stats(uptime_s=60, sources={"hall": source}, delivery=delivery))
     values = json.loads(told.to_json())
@@ -33,6 +36,10 @@ def test_stats_are_the_documented_object() -> None:
                 "windows_skipped": 0,
                 "windows_failed": 0,
                 "windows_withheld": 0,
+                "problems": ["silent"],
+                "level_dbfs": -120.0,
+                "dc_offset": 0.0,
+                "drift_ppm": None,
                 "events": 0,
                 "events_held": 0,
                 "gaps": 1,

@@ -13,7 +13,9 @@ import structlog
 from paho.mqtt.client import topic_matches_sub
 
 from detector.boottime import boottime
+from detector.health_report import HealthReport
 from detector.publish import topics
+from detector.publish.health_message import HealthMessage
 from detector.publish.messages import EventMessage, GapMessage
 from detector.publish.mqtt.backoff import Backoff
 from detector.publish.mqtt.confirmations import Confirmation
@@ -80,6 +82,7 @@ class MqttPublisher(Publisher):
             suspension_s=longest_retry_s,
         )
         self._levels = LevelMeter(settings.level_interval_s)
+        self._a_levels = LevelMeter(settings.level_interval_s)
         self._subscriptions: dict[str, Callable[[Received], object]] = {}
         self._sources: set[str] = set()
         self._running = False
@@ -139,6 +142,10 @@ class MqttPublisher(Publisher):
         self._sources.add(source)
         self._retained.publish(topics.source_status(*self._place, source), status)
 
+    def health(self, source: str, report: HealthReport) -> None:
+        message = HealthMessage.of(self._place[1], source, report)
+        self._retained.publish(topics.health(*self._place, source), message.to_json())
+
     def stats(self, stats: Stats) -> None:
         complete = replace(stats, delivery=stats.delivery or self.delivery())
         message = StatsMessage.of(complete)
@@ -154,12 +161,19 @@ class MqttPublisher(Publisher):
             topic = topics.scores(*self._place, source)
             self._connection.publish_unconfirmed(topic, json.dumps(rounded))
 
-    def level(self, source: str, power: float) -> None:
-        """Publish the mean level now and then, if that is wanted and can be done at once."""
-        level = self._levels.push(source, power, self._clock())
+    def level(self, source: str, power: float, a_weighted: float | None = None) -> None:
+        """Publish the mean levels now and then, if that is wanted and can be done at once."""
+        now = self._clock()
+        self._publish_level(topics.level, source, self._levels.push(source, power, now))
+        if a_weighted is not None and self._settings.level_a:
+            level = self._a_levels.push(source, a_weighted, now)
+            self._publish_level(topics.level_a, source, level)
+
+    def _publish_level(
+        self, topic: Callable[[str, str, str], str], source: str, level: float | None
+    ) -> None:
         if level is not None and self._connection is not None:
-            topic = topics.level(*self._place, source)
-            self._connection.publish_unconfirmed(topic, f"{level:.1f}")
+            self._connection.publish_unconfirmed(topic(*self._place, source), f"{level:.1f}")
 
     # -- other topics: `MqttClient` ----------------------------------------------------------------
 
