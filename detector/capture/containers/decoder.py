@@ -64,7 +64,7 @@ class Decoder:
         """Why the last packets gave no frames; empty if they did."""
         self._count = 0
         """Frames that were decoded."""
-        self._decoded_s = 0.0
+        self.decoded_s = 0.0
         """How much was given out, holes and all."""
         self._behind: list[Frames] = []
         """What is silence of the encoder, unless more follows."""
@@ -77,6 +77,8 @@ class Decoder:
             return length.frames / stream.rate if stream.rate else None
         if stream.duration is not None and stream.time_base is not None:
             return float(stream.duration * stream.time_base)
+        if self._container.duration is not None and len(self._container.streams) == 1:
+            return self._container.duration / av.time_base
         return None
 
     def items(self) -> Iterator[Frames | Hole]:
@@ -134,7 +136,7 @@ class Decoder:
             yield Hole(absent_s, self._reason or "time stamps leave it out")
         self._reason = ""
         self._count += len(frames.samples)
-        self._decoded_s += duration_s + absent_s
+        self.decoded_s += duration_s + absent_s
         yield from self._without_padding(self._up_to_the_end(frames))
 
     def _up_to_the_end(self, frames: Frames) -> Frames:
@@ -144,7 +146,7 @@ class Decoder:
             return frames
         # Of a stream on a single page, libavformat counts the first block, which gives no sound.
         begin_s = self._timeline.begin_s if self._timeline.begin_s > _FIRST_BLOCK_S else 0.0
-        excess = round((begin_s + self._decoded_s) * frames.rate) - end
+        excess = round((begin_s + self.decoded_s) * frames.rate) - end
         if not 0 < excess <= _LONGEST_EXCESS:
             return frames
         return Frames(frames.samples[: max(0, len(frames.samples) - excess)], frames.rate)
@@ -173,10 +175,10 @@ class Decoder:
 
     def _check_end(self) -> None:
         promised_s = self.promised_s or 0.0
-        missing_s = promised_s - self._decoded_s
+        missing_s = promised_s - self.decoded_s
         if missing_s > _ROUNDING_S:
             raise FaultError(
                 f"is truncated: its header promises {promised_s:.2f} s, only "
-                f"{self._decoded_s:.2f} s can be decoded",
+                f"{self.decoded_s:.2f} s can be decoded",
                 missing_s,
             )

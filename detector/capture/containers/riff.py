@@ -30,6 +30,8 @@ _KNOWN: Final = frozenset(
 )
 """Chunks that stand behind the sound in files of many programs."""
 _NAME: Final = re.compile(rb"[A-Za-z0-9_][ -~]{3}")
+_PADDING_BYTES: Final = 7
+"""At most, behind the last chunk."""
 _FAR: Final = 1 << 18
 """Bytes within which chunks of other names must lead to the end or to a known one."""
 _LONGEST_FORMAT: Final = 4096
@@ -53,21 +55,24 @@ class RiffLink(Link):
         if header is None:
             self.fault = "is damaged or truncated: no sound follows its header"
             return
-        form, promised = header
+        form, promised, self._padding = header
         unknown = struct.pack("<I", _UNKNOWN)
         yield (b"RIFX" if order == ">" else b"RIFF") + unknown + b"WAVE"
         yield b"fmt " + struct.pack(order + "I", len(form)) + form + b"data" + unknown
-        rate = struct.unpack_from(order + "I", form, 8)[0] if len(form) >= 12 else 0  # noqa: PLR2004
-        yield from self._sound(promised, rate)
+        yield from self._sound(promised)
 
-    def _riff(self, order: str) -> tuple[bytes, int] | None:
-        """Read up to the sound: the format, and how many bytes of sound the header promises."""
+    def _riff(self, order: str) -> tuple[bytes, int, int] | None:
+        """Read up to the sound.
+
+        Returns:
+            The format, how many bytes of sound the header promises, and how many fill them up.
+        """
         long = self._exactly(_HEADER_BYTES).startswith((b"RF64", b"BW64"))
         form, long_size = b"", 0
         while len(header := self._exactly(8)) == 8:  # noqa: PLR2004
             name, size = struct.unpack(order + "4sI", header)
             if name == b"data":
-                return form, long_size if long and size == _UNKNOWN else size
+                return form, long_size if long and size == _UNKNOWN else size, size % 2
             body = self._exactly(size) if size <= _LONGEST_FORMAT else b""
             if name == b"fmt ":
                 form = body
@@ -76,21 +81,21 @@ class RiffLink(Link):
             self._skip(size - len(body) + size % 2)
         return None
 
-    def _wave64(self) -> tuple[bytes, int] | None:
+    def _wave64(self) -> tuple[bytes, int, int] | None:
         self._exactly(_W64_HEADER_BYTES)
         form = b""
         while len(header := self._exactly(_W64_CHUNK.size)) == _W64_CHUNK.size:
             name, size = _W64_CHUNK.unpack(header)
             size = max(0, size - _W64_CHUNK.size)
             if name.startswith(b"data"):
-                return form, size
+                return form, size, -size % 8
             body = self._exactly(size) if size <= _LONGEST_FORMAT else b""
             if name.startswith(b"fmt "):
                 form = body
             self._skip(size - len(body) + -size % 8)
         return None
 
-    def _sound(self, promised: int, bytes_per_second: int) -> Iterator[bytes]:
+    def _sound(self, promised: int) -> Iterator[bytes]:
         """What the chunk holds; afterwards the reader stands at the next recording, or the end."""
         count = 0
         streamed = _is_streamed(promised)
@@ -103,8 +108,8 @@ class RiffLink(Link):
                     break
                 size = min(size, joined.start())
             if count == end:
-                if self._other_chunks_follow(promised % 2):
-                    self._skip_chunks(promised % 2)
+                if self._other_chunks_follow():
+                    self._skip_chunks()
                     break
                 # The size is wrong; if it is the rest of a division by 2^32, this is its next end.
                 end += _WRAP
@@ -116,10 +121,12 @@ class RiffLink(Link):
                 f"is truncated: its header promises {promised} bytes of audio, only {count} are "
                 "there"
             )
-            self.missing_s = (promised - count) / bytes_per_second if bytes_per_second else 0.0
+            self.missing_share = (promised - count) / count if count else 0.0
 
-    def _other_chunks_follow(self, padding: int) -> bool:
-        at = padding
+    def _other_chunks_follow(self) -> bool:
+        if len(self._reader.peek(_PADDING_BYTES + 1)) <= _PADDING_BYTES:
+            return True
+        at = self._padding
         while at < _FAR:
             header = self._reader.peek(at + 8)[at : at + 8]
             if not header:
@@ -134,8 +141,8 @@ class RiffLink(Link):
                 return False
         return False
 
-    def _skip_chunks(self, padding: int) -> None:
-        self._skip(padding)
+    def _skip_chunks(self) -> None:
+        self._skip(self._padding)
         while header := self._reader.peek(_HEADER_BYTES)[:8]:
             if _JOINED.match(self._reader.peek(_HEADER_BYTES)):
                 return

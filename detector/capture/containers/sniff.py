@@ -21,6 +21,7 @@ _SIGNATURES: Final = (
     ("avi", rb"RIFF....AVI "),
     ("flv", rb"FLV\x01"),
     ("wv", rb"wvpk"),
+    ("voc", rb"Creative Voice File\x1a"),
     ("ape", rb"MAC "),
     ("tta", rb"TTA1"),
 )
