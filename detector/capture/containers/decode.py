@@ -15,13 +15,15 @@ from av.error import FFmpegError
 
 from detector.capture.containers.byte_reader import ByteReader, Readable
 from detector.capture.containers.decoder import Decoder, FaultError
+from detector.capture.containers.frame_sequence import FrameSequence
 from detector.capture.containers.frames import Frames, Hole
 from detector.capture.containers.indexed import INDEXED, IndexedLink
 from detector.capture.containers.links import Link, PlainLink
 from detector.capture.containers.mp3 import mp3_length
+from detector.capture.containers.mpeg import HEADER_BYTES, mp3_frame
 from detector.capture.containers.ogg import OggLink
 from detector.capture.containers.riff import RiffLink
-from detector.capture.containers.sniff import HEAD_BYTES, id3_bytes, sniff
+from detector.capture.containers.sniff import FRAMES, HEAD_BYTES, id3_bytes, sniff
 from detector.errors import AudioFileError
 
 _OTHERS: Final = (
@@ -96,11 +98,14 @@ def _skip_tags(reader: ByteReader) -> None:
 
 def _open_link(reader: ByteReader, kind: str | None, stream: Readable) -> Link:
     if kind == "wav":
-        return RiffLink(reader)
+        riff = RiffLink(reader)
+        return FrameSequence(ByteReader(riff), mp3_frame, riff) if riff.holds_mpeg else riff
     if kind == "ogg":
         return OggLink(reader)
     if kind in INDEXED and isinstance(stream, io.BufferedReader) and stream.seekable():
         return IndexedLink(reader, stream, kind)
+    if kind in FRAMES and FRAMES[kind](reader.peek(HEADER_BYTES)[:HEADER_BYTES]):
+        return FrameSequence(reader, FRAMES[kind])
     return PlainLink(reader, kind)
 
 
@@ -112,9 +117,10 @@ def _link(reader: ByteReader, kind: str | None, stream: Readable) -> Iterator[Fr
     """
     length = mp3_length(reader.peek(_MP3_TAG_BYTES)) if kind == "mp3" else None
     link = _open_link(reader, kind, stream)
+    demuxer = "mp3" if isinstance(link, FrameSequence) and kind == "wav" else kind
     decoded_s = 0.0
     try:
-        with _open_container(link, kind) as container:
+        with _open_container(link, demuxer) as container:
             decoder = Decoder(container, link, length)
             for item in decoder.items():
                 decoded_s = decoder.decoded_s

@@ -20,8 +20,6 @@ _HEADERS: Final = {
     "flac": rb"fLaC[\x00\x80]\x00\x00\x22",
     "flv": rb"FLV\x01[\x01\x04\x05]\x00\x00\x00\x09\x00\x00\x00\x00",
     "matroska": rb"\x1a\x45\xdf\xa3.{4,40}(?:webm|matroska)",
-    "mp3": rb"ID3[\x02-\x04][\x00-\x09].[\x00-\x7f]{4}"
-    rb"|\xff[\xe2-\xff][\x10-\xef].(?:.{9}|.{17}|.{32})(?:Xing|Info)",
     "tta": rb"TTA1[\x01\x03]\x00[\x01-\x08]\x00",
     "voc": rb"Creative Voice File\x1a",
     "wv": rb"wvpk.{4}[\x00-\x20]\x04.{6}\x00{4}.{5}"
@@ -29,9 +27,7 @@ _HEADERS: Final = {
     rb"\x88-\x8f\x98-\x9f\xa8-\xaf\xb8-\xbf\xc8-\xcf\xd8-\xdf\xe8-\xef\xf8-\xff]",
 }
 """What begins a recording and does not occur within one, by libavformat's name of the demuxer.
-An MP3's first frame (Xing, Info) tells how much silence its encoder put before the sound and behind
-it: unless it is found, that silence is heard in the middle. A WavPack block is the first if it
-begins at sample 0 and is the first of its channels."""
+A WavPack block is the first if it begins at sample 0 and is the first of its channels."""
 _DRAINED: Final = 1 << 16
 _LONGEST: Final = 64
 """Bytes that any of these has, at most."""
@@ -62,6 +58,15 @@ class Link(ABC):
         """Read what is left."""
         while self.read(_DRAINED):
             pass
+
+    def lost_s(self, _position: int | None) -> float:
+        """How much sound was lost before a place, in seconds, if no time stamp tells it.
+
+        Args:
+            _position: in the bytes that were read; None is the end. What was told is not told
+                again.
+        """
+        return 0.0
 
     @abstractmethod
     def _content(self) -> Iterator[bytes]:

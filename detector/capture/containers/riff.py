@@ -12,6 +12,7 @@ import struct
 from collections.abc import Iterator
 from typing import Final
 
+from detector.capture.containers.byte_reader import ByteReader
 from detector.capture.containers.links import Link
 
 _UNKNOWN: Final = 0xFFFFFFFF
@@ -32,6 +33,8 @@ _KNOWN: Final = frozenset(
 _NAME: Final = re.compile(rb"[A-Za-z0-9_][ -~]{3}")
 _PADDING_BYTES: Final = 7
 """At most, behind the last chunk."""
+_MPEG_TAGS: Final = (b"\x50\x00", b"\x55\x00")
+"""Format tags of MPEG audio, and of layer III of it."""
 _FAR: Final = 1 << 18
 """Bytes within which chunks of other names must lead to the end or to a known one."""
 _LONGEST_FORMAT: Final = 4096
@@ -49,23 +52,33 @@ def _is_streamed(size: int) -> bool:
 class RiffLink(Link):
     """One recording as a WAV of unknown length, so that libavformat reads all of it."""
 
+    def __init__(self, reader: ByteReader) -> None:
+        """Read the header, up to the sound."""
+        super().__init__(reader)
+        self._order = ">" if reader.peek(4).startswith(b"RIFX") else "<"
+        self._form, self._promised, self._padding = (
+            self._wave64() if reader.peek(4).startswith(b"riff") else self._riff(self._order)
+        )
+        self.holds_mpeg = self._form[:2] in _MPEG_TAGS
+        """Whether the sound is MPEG audio, which needs no header: none is given out."""
+
     def _content(self) -> Iterator[bytes]:
-        order = ">" if self._reader.peek(4).startswith(b"RIFX") else "<"
-        header = self._wave64() if self._reader.peek(4).startswith(b"riff") else self._riff(order)
-        if header is None:
+        order, form = self._order, self._form
+        if not form:
             self.fault = "is damaged or truncated: no sound follows its header"
             return
-        form, promised, self._padding = header
-        unknown = struct.pack("<I", _UNKNOWN)
-        yield (b"RIFX" if order == ">" else b"RIFF") + unknown + b"WAVE"
-        yield b"fmt " + struct.pack(order + "I", len(form)) + form + b"data" + unknown
-        yield from self._sound(promised)
+        if not self.holds_mpeg:
+            unknown = struct.pack("<I", _UNKNOWN)
+            yield (b"RIFX" if order == ">" else b"RIFF") + unknown + b"WAVE"
+            yield b"fmt " + struct.pack(order + "I", len(form)) + form + b"data" + unknown
+        yield from self._sound(self._promised)
 
-    def _riff(self, order: str) -> tuple[bytes, int, int] | None:
+    def _riff(self, order: str) -> tuple[bytes, int, int]:
         """Read up to the sound.
 
         Returns:
-            The format, how many bytes of sound the header promises, and how many fill them up.
+            The format (empty if no sound follows), how many bytes of sound are promised, and how
+            many fill them up.
         """
         long = self._exactly(_HEADER_BYTES).startswith((b"RF64", b"BW64"))
         form, long_size = b"", 0
@@ -79,9 +92,9 @@ class RiffLink(Link):
             elif name == b"ds64" and len(body) >= 16:  # noqa: PLR2004
                 long_size = struct.unpack_from("<Q", body, 8)[0]
             self._skip(size - len(body) + size % 2)
-        return None
+        return b"", 0, 0
 
-    def _wave64(self) -> tuple[bytes, int, int] | None:
+    def _wave64(self) -> tuple[bytes, int, int]:
         self._exactly(_W64_HEADER_BYTES)
         form = b""
         while len(header := self._exactly(_W64_CHUNK.size)) == _W64_CHUNK.size:
@@ -93,7 +106,7 @@ class RiffLink(Link):
             if name.startswith(b"fmt "):
                 form = body
             self._skip(size - len(body) + -size % 8)
-        return None
+        return b"", 0, 0
 
     def _sound(self, promised: int) -> Iterator[bytes]:
         """What the chunk holds; afterwards the reader stands at the next recording, or the end."""
