@@ -34,6 +34,8 @@ _OTHERS: Final = (
 addresses, as playlists do."""
 _MAGIC_BYTES: Final = 24
 _MP3_TAG_BYTES: Final = 512
+_PCM_BYTES: Final = "65536"
+"""At once: by itself, libavformat gives out 4096."""
 _READABLE: Final = "WAV, FLAC, Ogg, MP3, M4A, WebM, Matroska, WMA, AMR, AIFF and others"
 
 
@@ -141,12 +143,12 @@ def _link(reader: ByteReader, kind: str | None, stream: Readable) -> Iterator[Fr
         raise FaultError(link.fault, link.missing_share * decoded_s)
 
 
-def _open_container(file: object, kind: str | None) -> InputContainer:
+def _open_container(link: Link, kind: str | None) -> InputContainer:
     options = {} if kind else {"format_whitelist": _OTHERS}
-    if kind == "wav":
-        options["max_size"] = "65536"
+    if isinstance(link, RiffLink) and link.holds_pcm:
+        options["max_size"] = _PCM_BYTES
     try:
-        return av.open(file, "r", format=kind, options=options)
+        return av.open(link, "r", format=kind, options=options)
     except (FFmpegError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         if kind:

@@ -67,6 +67,8 @@ class Decoder:
         """Frames in the first block that was decoded."""
         self._reason = ""
         """Why the last packets gave no frames; empty if they did."""
+        self._failures = 0
+        """How many packets these were."""
         self._end_s = 0.0
         """Where the last packet ends."""
         self._lost_s = 0.0
@@ -99,12 +101,13 @@ class Decoder:
             try:
                 decoded = packet.decode()
             except (FFmpegError, ValueError) as error:
+                self._failures += 1
                 self._damaged(error)
                 continue
             for index, frame in enumerate(decoded):
                 yield from self._place(frame, packet if index == 0 else None)
         lost_s = self._lost_s + self._link.lost_s(None)
-        if self._reason:
+        if self._failures > 1:  # one is the rest of a frame, as padding leaves it
             lost_s += self._timeline.until(self._end_s)
         if lost_s:
             self.decoded_s += lost_s
@@ -156,7 +159,7 @@ class Decoder:
             absent_s, self._reason = absent_s + self._lost_s, self._reason or _NO_FRAMES
         if absent_s:
             yield Hole(absent_s, self._reason or "time stamps leave it out")
-        self._reason, self._lost_s = "", 0.0
+        self._reason, self._failures, self._lost_s = "", 0, 0.0
         self.decoded_s += duration_s + absent_s
         yield from self._without_padding(self._up_to_the_end(frames))
 

@@ -33,6 +33,8 @@ _KNOWN: Final = frozenset(
 _NAME: Final = re.compile(rb"[A-Za-z0-9_][ -~]{3}")
 _PADDING_BYTES: Final = 7
 """At most, behind the last chunk."""
+_PCM_TAGS: Final = (b"\x01\x00", b"\x03\x00", b"\xfe\xff")
+"""Format tags of whole numbers, of floating-point ones, and of what is mostly one of them."""
 _MPEG_TAGS: Final = (b"\x50\x00", b"\x55\x00")
 """Format tags of MPEG audio, and of layer III of it."""
 _FAR: Final = 1 << 18
@@ -61,6 +63,8 @@ class RiffLink(Link):
         )
         self.holds_mpeg = self._form[:2] in _MPEG_TAGS
         """Whether the sound is MPEG audio, which needs no header: none is given out."""
+        self.holds_pcm = self._form[:2] in _PCM_TAGS
+        """Whether it is made of samples, of which any number can be decoded at once."""
 
     def _content(self) -> Iterator[bytes]:
         order, form = self._order, self._form
