@@ -36,15 +36,19 @@ _MAGIC_BYTES: Final = 24
 _MP3_TAG_BYTES: Final = 512
 _PCM_BYTES: Final = "65536"
 """At once: by itself, libavformat gives out 4096."""
+_LIVE_PROBE_BYTES: Final = "8192"
+"""What libavformat may read before it must give out what it has."""
 _READABLE: Final = "WAV, FLAC, Ogg, MP3, M4A, WebM, Matroska, WMA, AMR, AIFF and others"
 
 
-def decode(source: Path | Readable, name: str) -> Iterator[Frames | Hole]:
+def decode(source: Path | Readable, name: str, *, live: bool = False) -> Iterator[Frames | Hole]:
     """Decode a recording, or what comes out of a pipe.
 
     Args:
         source: a file's path; or a stream of bytes that need not be seekable, and is not closed.
         name: what errors call it.
+        live: whether it is being made now, so that nothing may wait for more than it needs, and
+            what is wrong is told at once, though more may follow.
 
     Raises:
         AudioFileError: it holds no sound that can be decoded here; or, once all that there is was
@@ -55,7 +59,7 @@ def decode(source: Path | Readable, name: str) -> Iterator[Frames | Hole]:
         reader = ByteReader(stream)
         if reader.at_end():
             raise AudioFileError(f"{name}: is empty (0 bytes)")
-        yield from _chain(reader, stream, name)
+        yield from _chain(reader, stream, name, live=live)
 
 
 def _open(path: Path) -> BinaryIO:
@@ -67,7 +71,9 @@ def _open(path: Path) -> BinaryIO:
         raise AudioFileError(f"{path}: cannot be read: {error.strerror}") from None
 
 
-def _chain(reader: ByteReader, stream: Readable, name: str) -> Iterator[Frames | Hole]:
+def _chain(
+    reader: ByteReader, stream: Readable, name: str, *, live: bool
+) -> Iterator[Frames | Hole]:
     """One link after another; what is wrong with one does not keep the next from being heard."""
     heard = False
     faults: list[FaultError] = []
@@ -79,10 +85,12 @@ def _chain(reader: ByteReader, stream: Readable, name: str) -> Iterator[Frames |
             break
         kind = link_kind
         try:
-            for item in _link(reader, kind, stream):
+            for item in _link(reader, kind, stream, live=live):
                 heard = heard or isinstance(item, Frames)
                 yield item
         except FaultError as fault:
+            if live:
+                raise AudioFileError(f"{name}: {fault}") from None
             faults.append(fault)
             if fault.missing_s:
                 yield Hole(fault.missing_s, str(fault))
@@ -111,7 +119,9 @@ def _open_link(reader: ByteReader, kind: str | None, stream: Readable) -> Link:
     return PlainLink(reader, kind)
 
 
-def _link(reader: ByteReader, kind: str | None, stream: Readable) -> Iterator[Frames | Hole]:
+def _link(
+    reader: ByteReader, kind: str | None, stream: Readable, *, live: bool
+) -> Iterator[Frames | Hole]:
     """Decode what the reader stands before.
 
     Raises:
@@ -122,13 +132,14 @@ def _link(reader: ByteReader, kind: str | None, stream: Readable) -> Iterator[Fr
     demuxer = "mp3" if isinstance(link, FrameSequence) and kind == "wav" else kind
     decoded_s = 0.0
     try:
-        with _open_container(link, demuxer) as container:
+        with _open_container(link, demuxer, live=live) as container:
             decoder = Decoder(container, link, length)
             for item in decoder.items():
                 decoded_s = decoder.decoded_s
                 yield item
     except FaultError as fault:
-        link.drain()
+        if not live:
+            link.drain()
         if kind in INDEXED and not decoded_s:
             what = "is damaged or truncated: its index, which may stand at the end, is not there"
             if not isinstance(link, IndexedLink):
@@ -143,9 +154,11 @@ def _link(reader: ByteReader, kind: str | None, stream: Readable) -> Iterator[Fr
         raise FaultError(link.fault, link.missing_share * decoded_s)
 
 
-def _open_container(link: Link, kind: str | None) -> InputContainer:
+def _open_container(link: Link, kind: str | None, *, live: bool) -> InputContainer:
     options = {} if kind else {"format_whitelist": _OTHERS}
-    if isinstance(link, RiffLink) and link.holds_pcm:
+    if live:
+        options["probesize"] = _LIVE_PROBE_BYTES
+    elif isinstance(link, RiffLink) and link.holds_pcm:
         options["max_size"] = _PCM_BYTES
     try:
         return av.open(link, "r", format=kind, options=options)
