@@ -23,6 +23,7 @@ from detector.capture.containers.byte_reader import Readable
 from detector.capture.containers.decode import decode
 from detector.capture.containers.frames import Frames, Hole
 from detector.capture.conversion import Conversion
+from detector.capture.framing import StreamFormat
 from detector.capture.ring import RingBuffer
 from detector.capture.status import OnStatus
 from detector.errors import AudioFileError, DetectorError
@@ -88,6 +89,17 @@ def open_stream(
     """
     with _opened(decode(stream, name), name, channel, block_samples) as items:
         yield items
+
+
+def format_of(path: Path) -> StreamFormat:
+    """The rate and the number of channels with which a recording begins.
+
+    Raises:
+        AudioFileError: it holds no sound that can be decoded here.
+    """
+    pieces = decode(path, str(path))
+    found = next(piece for piece in pieces if isinstance(piece, Frames))
+    return StreamFormat(found.rate, found.samples.shape[1])
 
 
 @contextlib.contextmanager
