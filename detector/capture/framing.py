@@ -1,12 +1,14 @@
 """The records that a capture program writes to its stdout, and the daemon reads.
 
 A stream is one format record, then one audio record for each block, and an error record if the
-program knows why it ends. A record is a header of 36 bytes and a payload. All numbers are
-little-endian; the header is `<4sB3xQqQI`:
+program knows why it ends. A program that goes on while there is no sound says so with a record of
+kind 5; a format record begins the next stream. A record is a header of 36 bytes and a payload. All
+numbers are little-endian; the header is `<4sB3xQqQI`:
 
     bytes  type    field
     0-3    4s      magic           b"DMIC"
-    4      u8      kind            1 format, 2 audio, 3 audio after an overflow, 4 error
+    4      u8      kind            1 format, 2 audio, 3 audio after an overflow, 4 error,
+                                   5 waiting, 6 note
     5-7            zero
     8-15   u64     first_sample    index of the payload's first frame in the device's stream
     16-23  i64     captured_ns     when its last frame had been captured, on CLOCK_BOOTTIME
@@ -16,7 +18,7 @@ little-endian; the header is `<4sB3xQqQI`:
     kind   payload
     1      u32 frames per second, u32 channels
     2, 3   size frames of float32, channels interleaved, full scale is ±1
-    4      UTF-8 text for the user
+    4-6    UTF-8 text for the user
 
 So a program that captures one second of silence is:
 
@@ -57,6 +59,11 @@ class Kind(enum.IntEnum):
     """Audio before which the sound system lost samples; it does not say how many."""
     ERROR = 4
     """Why the program ends: UTF-8 text for the user."""
+    WAITING = 5
+    """Why there is no sound at present, for which the program waits: UTF-8 text; empty is no news.
+    What follows begins with a format."""
+    NOTE = 6
+    """Something that a person should know: UTF-8 text for the log."""
 
 
 class FramingError(ValueError):
@@ -110,9 +117,9 @@ def unpack_header(data: bytes) -> Header:
 
 def payload_bytes(header: Header, channels: int) -> int:
     """How many bytes follow the header."""
-    if header.kind in (Kind.FORMAT, Kind.ERROR):
-        return header.size
-    return header.size * channels * SAMPLE_BYTES
+    if header.kind in (Kind.AUDIO, Kind.AUDIO_AFTER_OVERFLOW):
+        return header.size * channels * SAMPLE_BYTES
+    return header.size
 
 
 def pack_format(stream: StreamFormat) -> bytes:
@@ -137,5 +144,10 @@ def unpack_format(payload: bytes) -> StreamFormat:
 
 def pack_error(message: str) -> bytes:
     """A whole error record."""
-    payload = message.encode()
-    return pack_header(Header(Kind.ERROR, 0, 0, 0, len(payload))) + payload
+    return pack_text(Kind.ERROR, message)
+
+
+def pack_text(kind: Kind, message: str) -> bytes:
+    """A whole record that carries text."""
+    payload = message.encode(errors="replace")
+    return pack_header(Header(kind, 0, 0, 0, len(payload))) + payload

@@ -16,3 +16,6 @@ class CaptureProgram:
     """What it captures, for errors: device 'hall'."""
     command: tuple[str, ...]
     """The executable and its arguments."""
+    longest_pause_s: float = 2.0
+    """Between two starts. Opening takes two seconds more, and a device that returns is to be heard
+    within five."""

@@ -5,6 +5,8 @@ because one that hangs can be ended without touching the other sources.
 """
 
 import asyncio
+import random
+from collections.abc import Callable
 from typing import Final, Literal
 
 import numpy as np
@@ -37,9 +39,10 @@ read."""
 GIVE_UP_S: Final = 5.0
 """How long a stalled device is waited for before the program is started again."""
 FIRST_PAUSE_S: Final = 0.5
-LONGEST_PAUSE_S: Final = 2.0
-"""Between two starts of the program. Opening takes two seconds more, and a device that returns is
-to be heard within five."""
+"""Between two starts of the program; twice as long each time, up to what the program sets."""
+STEADY_S: Final = 5.0
+"""Who has delivered for so long is started again after the first pause. Who has not may do the
+same again."""
 
 
 class SupervisedProgram:
@@ -61,6 +64,8 @@ class SupervisedProgram:
         self._status: CaptureStatus | None = None
         self._logged_reason: str | None = None
         """Why the source is offline, as it was last logged."""
+        self._delivered_s = 0.0
+        """How long the program delivered sound, the last time that it ran."""
 
     @property
     def description(self) -> str:
@@ -75,8 +80,7 @@ class SupervisedProgram:
             on_status: is told each change of the status.
         """
         pause_s, self._status = FIRST_PAUSE_S, None
-        for item in self._timeline.finish():  # of a run that was cancelled
-            ring.write(item)
+        self._end_stream(ring)  # of a run that was cancelled
         while True:
             try:
                 await self._run_once(ring, on_status)
@@ -84,13 +88,12 @@ class SupervisedProgram:
                 self._log_offline(str(error))
             except FramingError as error:
                 self._log_offline(f"the {self._program.name} writes no valid records: {error}")
-            if self._status in ("listening", "stalled"):
+            if self._delivered_s > STEADY_S:
                 pause_s = FIRST_PAUSE_S
             self._set_status("offline", on_status)
-            for item in self._timeline.finish():
-                ring.write(item)
-            await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+            self._end_stream(ring)
+            await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
+            pause_s = min(2 * pause_s, self._program.longest_pause_s)
 
     async def _run_once(self, ring: RingBuffer, on_status: OnStatus) -> None:
         """Run the program once, to its end.
@@ -99,6 +102,7 @@ class SupervisedProgram:
             SourceError: why it ended.
             FramingError: it writes something else than records.
         """
+        self._delivered_s = 0.0
         async with running(self._program, self._log) as program:
             try:
                 async with asyncio.timeout(OPEN_S) as deadline:
@@ -118,45 +122,49 @@ class SupervisedProgram:
         on_status: OnStatus,
         deadline: asyncio.Timeout,
     ) -> None:
-        loop = asyncio.get_running_loop()
-        timer: asyncio.TimerHandle | None = None
-        stream = StreamFormat(0, 0)
-
         def pause() -> None:
             self._set_status("stalled", on_status)
             for item in self._timeline.pause():
                 ring.write(item)
 
-        def read_backlog_before_pause() -> None:
-            nonlocal timer
-            timer = loop.call_later(WAKE_S, pause)
-
+        stream, watch = StreamFormat(0, 0), _Watch(deadline, pause)
         try:
             while True:
                 header = unpack_header(await program.stdout.readexactly(HEADER_BYTES))
                 payload = await program.stdout.readexactly(payload_bytes(header, stream.channels))
-                if header.kind is Kind.ERROR:
-                    raise SourceError(payload.decode(errors="replace"))
                 if header.kind is Kind.FORMAT:
+                    watch.opening()
                     stream = unpack_format(payload)
+                    self._end_stream(ring)
                     self._timeline.begin(stream.rate)
-                    continue
-                if timer is not None:
-                    timer.cancel()
-                timer = loop.call_later(STALL_S - WAKE_S, read_backlog_before_pause)
-                deadline.reschedule(loop.time() + STALL_S + GIVE_UP_S)
-                self._logged_reason = None
-                self._set_status("listening", on_status)
-                self._write(header, payload, stream, ring)
+                elif header.kind in (Kind.AUDIO, Kind.AUDIO_AFTER_OVERFLOW):
+                    watch.sound()
+                    self._logged_reason = None
+                    self._set_status("listening", on_status)
+                    self._write(header, payload, stream, ring)
+                elif header.kind is Kind.WAITING:
+                    watch.waiting()
+                    self._set_status("offline", on_status)
+                    self._end_stream(ring)
+                    if payload:
+                        self._log_offline(_text(payload))
+                elif header.kind is Kind.NOTE:
+                    self._log.warning(self._program.name, said=_text(payload))
+                else:
+                    raise SourceError(_text(payload))
         finally:
-            if timer is not None:
-                timer.cancel()
+            watch.stop()
+            self._delivered_s = watch.delivered_s
 
     def _write(
         self, header: Header, payload: bytes, stream: StreamFormat, ring: RingBuffer
     ) -> None:
         samples = np.frombuffer(payload, "<f4").reshape(-1, stream.channels)
         for item in self._timeline.push(header, select_channel(samples, self._channel)):
+            ring.write(item)
+
+    def _end_stream(self, ring: RingBuffer) -> None:
+        for item in self._timeline.finish():
             ring.write(item)
 
     def _set_status(self, status: CaptureStatus, on_status: OnStatus) -> None:
@@ -169,3 +177,46 @@ class SupervisedProgram:
         if reason != self._logged_reason:
             self._logged_reason = reason
             self._log.warning("the source is offline; it is tried again and again", reason=reason)
+
+
+class _Watch:
+    """Notices that a program delivers nothing, and gives it up after a while."""
+
+    def __init__(self, deadline: asyncio.Timeout, pause: Callable[[], None]) -> None:
+        """Args: deadline: ends the program; pause: is called when it has stalled."""
+        self.delivered_s = 0.0
+        """How long it has delivered sound."""
+        self._loop = asyncio.get_running_loop()
+        self._deadline, self._pause = deadline, pause
+        self._timer: asyncio.TimerHandle | None = None
+        self._first_block_s: float | None = None
+
+    def opening(self) -> None:
+        """Sound is to come soon."""
+        self.stop()
+        self._deadline.reschedule(self._loop.time() + OPEN_S)
+
+    def sound(self) -> None:
+        """Some has come."""
+        self.stop()
+        now_s = self._loop.time()
+        self._timer = self._loop.call_later(STALL_S - WAKE_S, self._read_backlog_before_pause)
+        self._deadline.reschedule(now_s + STALL_S + GIVE_UP_S)
+        self._first_block_s = self._first_block_s or now_s
+        self.delivered_s = now_s - self._first_block_s
+
+    def waiting(self) -> None:
+        """The program says that there is none for now."""
+        self.stop()
+        self._deadline.reschedule(None)
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _read_backlog_before_pause(self) -> None:
+        self._timer = self._loop.call_later(WAKE_S, self._pause)
+
+
+def _text(payload: bytes) -> str:
+    return payload.decode(errors="replace")

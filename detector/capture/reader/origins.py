@@ -1,0 +1,30 @@
+"""Where writers come from."""
+
+from collections.abc import Iterator
+from typing import Final, Protocol
+
+from detector.capture.reader.incoming import Incoming
+from detector.capture.reader.output import Output
+
+PIPE_BYTES: Final = 1 << 20
+"""What waits in a pipe while the daemon is busy; the kernel's own 64 KiB are 0.3 s of CD sound."""
+
+
+class Origin(Protocol):
+    """Where writers come from, one after another."""
+
+    def writers(self, out: Output) -> Iterator[Incoming]:
+        """Each writer that comes; asking for the next one ends the last.
+
+        Raises:
+            SourceError: there will be none.
+        """
+        ...
+
+    def refuse(self, why: str) -> None:
+        """The present writer cannot be heard: what else it writes must not pass for another's."""
+        ...
+
+    def close(self) -> None:
+        """End what must not outlive the reader. Called from any thread."""
+        ...
