@@ -65,7 +65,7 @@ HEAVY = {"sed_scores_eval", "sed_eval", "pandas", "matplotlib", "scipy", "libros
 IMPURE = {
     *("asyncio", "threading", "multiprocessing", "concurrent", "queue", "signal", "subprocess"),
     *("time", "datetime", "random", "socket", "os", "io", "sys", "tempfile", "shutil"),
-    *("logging", "structlog", "soundfile", "sounddevice", "onnxruntime", "aiomqtt"),
+    *("logging", "structlog", "av", "soundfile", "sounddevice", "onnxruntime", "aiomqtt"),
 }
 
 

@@ -1,0 +1,158 @@
+"""Recordings and streams of any container and codec become frames, in order, to the last one.
+
+Nothing is sought, unless a container keeps its index at its end, and no header's length is trusted.
+"""
+
+import io
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import BinaryIO, Final
+
+import av
+from av.container import InputContainer
+from av.error import FFmpegError
+
+from detector.capture.containers.byte_reader import ByteReader
+from detector.capture.containers.decoder import Decoder, FaultError
+from detector.capture.containers.frames import Frames, Hole
+from detector.capture.containers.links import Link, PlainLink
+from detector.capture.containers.mp3 import mp3_length
+from detector.capture.containers.ogg import OggLink
+from detector.capture.containers.riff import RiffLink
+from detector.capture.containers.sniff import HEAD_BYTES, id3_bytes, sniff
+from detector.errors import AudioFileError
+
+_INDEXED: Final = frozenset(("mov", "caf"))
+"""Containers that may have their index behind the sound."""
+_OTHERS: Final = (
+    "ac3,aa,ape,avi,dts,dtshd,eac3,flv,gsm,iff,latm,loas,mlp,mpc,mpc8,mpeg,mpegts,nut,oma,rm,sbc,"
+    "shn,tak,truehd,tta,voc,vqf,wv,xwma"
+)
+"""What libavformat may recognise by itself: containers of sound, and none that names other files or
+addresses, as playlists do."""
+_MAGIC_BYTES: Final = 16
+_READABLE: Final = "WAV, FLAC, Ogg, MP3, M4A, WebM, Matroska, WMA, AMR, AIFF and others"
+
+
+def decode(source: Path | BinaryIO, name: str) -> Iterator[Frames | Hole]:
+    """Decode a recording, or what comes out of a pipe.
+
+    Args:
+        source: a file's path; or a stream of bytes that need not be seekable, and is not closed.
+        name: what errors call it.
+
+    Raises:
+        AudioFileError: it holds no sound that can be decoded here; or, once all that there is was
+            given out, that its end is missing.
+    """
+    with ExitStack() as stack:
+        stream = stack.enter_context(_open(source)) if isinstance(source, Path) else source
+        reader = ByteReader(stream)
+        if reader.at_end():
+            raise AudioFileError(f"{name}: is empty (0 bytes)")
+        yield from _chain(reader, stream, name)
+
+
+def _open(path: Path) -> BinaryIO:
+    try:
+        if path.is_dir():
+            raise AudioFileError(f"{path}: is a directory, not a recording")
+        return path.open("rb")
+    except OSError as error:
+        raise AudioFileError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _chain(reader: ByteReader, stream: BinaryIO, name: str) -> Iterator[Frames | Hole]:
+    """One link after another; what is wrong with one does not keep the next from being heard."""
+    heard = False
+    faults: list[FaultError] = []
+    kind: str | None = None
+    while not reader.at_end():
+        _skip_tags(reader)
+        link_kind = sniff(reader.peek(_MAGIC_BYTES)) or sniff(reader.peek(HEAD_BYTES))
+        if heard and link_kind != kind:
+            break
+        kind = link_kind
+        try:
+            for item in _link(reader, kind, stream):
+                heard = heard or isinstance(item, Frames)
+                yield item
+        except FaultError as fault:
+            faults.append(fault)
+            if fault.missing_s:
+                yield Hole(fault.missing_s, str(fault))
+        if kind in _INDEXED:
+            break
+    if faults:
+        raise AudioFileError(f"{name}: {faults[0]}")
+    if not heard:
+        raise AudioFileError(f"{name}: holds no samples")
+
+
+def _skip_tags(reader: ByteReader) -> None:
+    size = id3_bytes(reader.peek(10))
+    while size and (data := reader.read(size)):
+        size = size - len(data) or id3_bytes(reader.peek(10))
+
+
+class _Seekable:
+    """A file for a demuxer that seeks; it is not closed with the demuxer."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.read, self.seek, self.tell = file.read, file.seek, file.tell
+
+
+def _open_link(reader: ByteReader, kind: str | None) -> Link:
+    if kind == "wav":
+        return RiffLink(reader)
+    if kind == "ogg":
+        return OggLink(reader)
+    return PlainLink(reader, kind)
+
+
+def _link(reader: ByteReader, kind: str | None, stream: BinaryIO) -> Iterator[Frames | Hole]:
+    """Decode what the reader stands before.
+
+    Raises:
+        FaultError: what is wrong with it.
+    """
+    length = mp3_length(reader.peek(512)) if kind == "mp3" else None
+    link = _open_link(reader, kind)
+    seekable = isinstance(stream, io.IOBase) and stream.seekable()
+    if kind in _INDEXED and seekable:
+        stream.seek(0)
+    empty = True
+    try:
+        file = _Seekable(stream) if kind in _INDEXED and seekable else link
+        with _open_container(file, kind) as container:
+            for item in Decoder(container, length).items():
+                empty = empty and not isinstance(item, Frames)
+                yield item
+    except FaultError as fault:
+        link.drain()
+        if kind in _INDEXED and empty and not seekable:
+            raise FaultError(
+                "keeps its index at its end, which cannot be had from a pipe; save it as a file"
+            ) from None
+        if link.fault:
+            raise FaultError(link.fault, max(link.missing_s, fault.missing_s)) from None
+        raise
+    link.drain()
+    if link.fault:
+        raise FaultError(link.fault, link.missing_s)
+
+
+def _open_container(file: object, kind: str | None) -> InputContainer:
+    options = {} if kind else {"format_whitelist": _OTHERS}
+    if kind == "wav":
+        options["max_size"] = "65536"
+    try:
+        return av.open(file, "r", format=kind, options=options)
+    except (FFmpegError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        if kind:
+            raise FaultError(f"is damaged: it begins as {kind}, but: {reason}") from None
+        raise FaultError(
+            f"is damaged, or no audio that can be read here ({_READABLE}): {reason}"
+        ) from None

@@ -1,0 +1,161 @@
+"""One link of a chain through libavformat and libavcodec: frames, and what is absent between."""
+
+from collections.abc import Iterator
+from typing import Final
+
+import av
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.error import FFmpegError
+
+from detector.capture.containers.flac import first_frame
+from detector.capture.containers.frames import Frames, Hole, to_frames
+from detector.capture.containers.mp3 import Mp3Length
+from detector.capture.containers.timestamps import LOOSE_TOLERANCE_S, TOLERANCE_S, Timeline
+
+_FAILURES: Final = 100
+"""So many times in a row may reading fail before what follows is given up."""
+_ROUNDING_S: Final = 0.15
+"""By so much may a header's duration be wrong: it counts encoders' silence, or is rounded."""
+_FLAC_HEADER_BYTES: Final = 16
+
+
+class FaultError(Exception):
+    """What is wrong with a link; who knows its name makes an AudioFileError of it."""
+
+    def __init__(self, message: str, missing_s: float = 0.0) -> None:
+        super().__init__(message)
+        self.missing_s = missing_s
+        """How many seconds of sound are absent at its end."""
+
+
+class Decoder:
+    """Decodes the sound of one container to its end."""
+
+    def __init__(self, container: InputContainer, length: Mp3Length | None = None) -> None:
+        """Choose the stream that a player would.
+
+        Raises:
+            FaultError: there is none, or it cannot be decoded here.
+        """
+        stream = container.streams.best("audio")
+        if not isinstance(stream, AudioStream):
+            raise FaultError(
+                "is a video without sound" if container.streams.video else "holds no sound"
+            )
+        if not stream.codec_context:
+            raise FaultError("its codec is none that can be decoded here")
+        stream.codec_context.thread_count = 1
+        self._container, self._stream, self._length = container, stream, length
+        self.codec: str = stream.codec_context.name
+        loose = self.codec == "vorbis"
+        self._timeline = Timeline(LOOSE_TOLERANCE_S if loose else TOLERANCE_S)
+        self._block = 0
+        """Frames in the first block that was decoded."""
+        self._reason = ""
+        """Why the last packets gave no frames; empty if they did."""
+        self._count = 0
+        """Frames that were decoded."""
+        self._decoded_s = 0.0
+        """How much was given out, holes and all."""
+        self._behind: list[Frames] = []
+        """What is silence of the encoder, unless more follows."""
+
+    @property
+    def promised_s(self) -> float | None:
+        """How long the header says that it is."""
+        stream, length = self._stream, self._length
+        if length:
+            return length.frames / stream.rate if stream.rate else None
+        if stream.duration is not None and stream.time_base is not None:
+            return float(stream.duration * stream.time_base)
+        return None
+
+    def items(self) -> Iterator[Frames | Hole]:
+        """All frames, and holes between them.
+
+        Raises:
+            FaultError: the end is missing. All else was given out before.
+        """
+        for packet in self._packets():
+            try:
+                decoded = packet.decode()
+            except (FFmpegError, ValueError) as error:
+                self._damaged(error)
+                continue
+            for index, frame in enumerate(decoded):
+                yield from self._place(frame, packet if index == 0 else None)
+        self._check_end()
+
+    def _packets(self) -> "Iterator[av.Packet[AudioStream]]":
+        failures = 0
+        while failures < _FAILURES:
+            try:
+                for packet in self._container.demux(self._stream):
+                    failures = 0
+                    yield packet
+            except (FFmpegError, ValueError) as error:
+                failures += 1
+                self._damaged(error)
+            else:
+                return
+
+    def _damaged(self, error: Exception) -> None:
+        self._reason = getattr(error, "strerror", None) or str(error)
+
+    def _place(
+        self, frame: av.AudioFrame, packet: "av.Packet[AudioStream] | None"
+    ) -> Iterator[Frames | Hole]:
+        """Give out a frame and what is absent before it.
+
+        Args:
+            frame: what was decoded.
+            packet: what it was made of; None if an earlier frame of it was made as well.
+        """
+        frames = to_frames(frame)
+        duration_s = len(frames.samples) / frames.rate
+        self._block = self._block or len(frames.samples)
+        at_s = None
+        if frame.pts is not None and frame.time_base is not None:
+            at_s = float(frame.pts * frame.time_base)
+        if self.codec == "flac":
+            first = first_frame(bytes(packet)[:_FLAC_HEADER_BYTES], self._block) if packet else None
+            at_s = None if first is None else first / frames.rate
+        absent_s = self._timeline.absent_s(at_s, duration_s, damaged=bool(self._reason))
+        if absent_s:
+            yield Hole(absent_s, self._reason or "time stamps leave it out")
+        self._reason = ""
+        self._count += len(frames.samples)
+        self._decoded_s += duration_s + absent_s
+        yield from self._without_padding(frames)
+
+    def _without_padding(self, frames: Frames) -> Iterator[Frames]:
+        """Keep back what lies behind the promised end, until it is clear that sound follows."""
+        if not self._length:
+            yield frames
+            return
+        excess = self._count - self._length.frames
+        self._behind.append(frames)
+        if excess > self._length.padding + len(frames.samples):
+            yield from self._behind
+            self._behind, self._length = [], None
+            return
+        kept = max(0, sum(len(one.samples) for one in self._behind) - max(0, excess))
+        together = self._behind
+        self._behind = []
+        for one in together:
+            if kept:
+                yield Frames(one.samples[:kept], one.rate)
+            if len(one.samples) > kept:
+                self._behind.append(Frames(one.samples[kept:], one.rate))
+            kept = max(0, kept - len(one.samples))
+
+    def _check_end(self) -> None:
+        promised_s = self.promised_s or 0.0
+        missing_s = promised_s - self._decoded_s
+        if missing_s > _ROUNDING_S:
+            raise FaultError(
+                f"is truncated: its header promises {promised_s:.2f} s, only "
+                f"{self._decoded_s:.2f} s can be decoded",
+                missing_s,
+            )

@@ -1,0 +1,46 @@
+"""What a decoder gives, as every stage behind it takes it."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import av
+import numpy as np
+
+from detector.records import FloatArray
+
+_FULL_SCALE: Final = {"u1": 1 / 128, "i2": 1 / 32_768, "i4": 1 / 2_147_483_648}
+
+
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """Consecutive frames."""
+
+    samples: FloatArray
+    """(n, channels) float32, full scale is ±1."""
+    rate: int
+    """Hertz."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """A stretch that holds sound which cannot be heard, or that its recorder left out."""
+
+    seconds: float
+    reason: str
+    """What is wrong there, for the user."""
+
+
+def to_frames(frame: av.AudioFrame) -> Frames:
+    """Convert what libavcodec decoded, in whatever sample format; whole numbers stay exact."""
+    values = frame.to_ndarray()
+    channels = frame.layout.nb_channels
+    interleaved = values.reshape(-1, channels) if values.shape[0] != channels else values.T
+    if not frame.format.is_planar:
+        interleaved = values.reshape(-1, channels)
+    samples = interleaved.astype(np.float32)
+    if values.dtype.kind in "iu":
+        scale = np.float32(_FULL_SCALE[values.dtype.str[1:]])
+        if values.dtype == np.uint8:
+            samples -= np.float32(128)
+        samples *= scale
+    return Frames(samples, frame.sample_rate)

@@ -1,0 +1,81 @@
+"""Recordings that were joined by `cat`: a chain of links, each of which is a file of its own.
+
+libavformat knows one header a file. What it makes of a second one differs from container to
+container: it is heard as a click, costs a frame, or all that follows is ignored.
+"""
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Final
+
+from detector.capture.containers.byte_reader import ByteReader
+
+_HEADERS: Final = {
+    "aiff": rb"FORM....AIF[FC]",
+    "amr": rb"#!AMR(?:-WB)?\n",
+    "asf": rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11\xa6\xd9\x00\xaa\x00\x62\xce\x6c",
+    "au": rb"\.snd\x00\x00\x00[\x18-\xff]",
+    "caf": rb"caff\x00[\x01\x02]\x00\x00desc",
+    "flac": rb"fLaC[\x00\x80]\x00\x00\x22",
+    "matroska": rb"\x1a\x45\xdf\xa3.{4,40}(?:webm|matroska)",
+    "mp3": rb"ID3[\x02-\x04][\x00-\x09].[\x00-\x7f]{4}"
+    rb"|\xff[\xe2-\xff][\x10-\xef].(?:.{9}|.{17}|.{32})(?:Xing|Info)",
+    "w64": rb"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00",
+}
+"""What begins a recording and does not occur within one, by libavformat's name of the demuxer.
+An MP3's first frame (Xing, Info) tells how much silence its encoder put before the sound and behind
+it: unless it is found, that silence is heard in the middle."""
+_LONGEST: Final = 64
+"""Bytes that any of these has, at most."""
+
+
+class Link(ABC):
+    """One recording of a chain, read in order, as a file object without a name."""
+
+    def __init__(self, reader: ByteReader) -> None:
+        """Begin where the reader stands. At the link's end it stands behind it."""
+        self._reader = reader
+        self._pieces: Iterator[bytes] = self._content()
+        self._rest = b""
+        self.fault = ""
+        """What is wrong with it, once it is read to its end; empty if nothing is."""
+        self.missing_s = 0.0
+        """How many seconds of sound are then absent, as far as its header tells."""
+
+    def read(self, size: int, /) -> bytes:
+        """At most so many bytes; none at its end."""
+        data = self._rest or next(self._pieces, b"")
+        self._rest = data[size:]
+        return data[:size]
+
+    def drain(self) -> int:
+        """Read what is left; how many bytes that was."""
+        left = len(self._rest) + sum(map(len, self._pieces))
+        self._rest = b""
+        return left
+
+    @abstractmethod
+    def _content(self) -> Iterator[bytes]:
+        """Its bytes, in pieces that are not empty."""
+
+
+class PlainLink(Link):
+    """Ends where a header of the same kind begins."""
+
+    def __init__(self, reader: ByteReader, kind: str | None) -> None:
+        header = _HEADERS.get(kind or "")
+        self._header = re.compile(header, re.DOTALL) if header else None
+        super().__init__(reader)
+
+    def _content(self) -> Iterator[bytes]:
+        first = True
+        while window := self._reader.peek(_LONGEST + 1):
+            nothing_follows = len(window) <= _LONGEST
+            end = len(window) if nothing_follows else len(window) - _LONGEST
+            if self._header and (found := self._header.search(window, int(first))):
+                end = min(end, found.start())
+            if end == 0:
+                return
+            first = False
+            yield self._reader.read(end)

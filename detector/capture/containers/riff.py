@@ -1,0 +1,134 @@
+"""WAV, RF64 and BW64, whatever their headers say of their length.
+
+Who writes to a pipe cannot go back to fill in a size, and 32 bits end at 4 GiB. So a `data` chunk
+ends where other chunks follow, another recording begins, or the bytes end.
+Format: Microsoft and IBM, "Multimedia Programming Interface and Data Specifications 1.0"; RF64:
+EBU Tech 3306.
+"""
+
+import re
+import struct
+from collections.abc import Iterator
+from typing import Final
+
+from detector.capture.containers.links import Link
+
+_UNKNOWN: Final = 0xFFFFFFFF
+_WRAP: Final = 1 << 32
+_JOINED: Final = re.compile(rb"(?:RIFF|RIFX|RF64|BW64)....WAVE", re.DOTALL)
+_HEADER_BYTES: Final = 12
+_KNOWN: Final = frozenset(
+    (
+        *(b"LIST", b"list", b"id3 ", b"ID3 ", b"bext", b"cue ", b"smpl", b"fact", b"JUNK", b"junk"),
+        *(b"PAD ", b"FLLR", b"iXML", b"axml", b"aXML", b"_PMX", b"XMP ", b"PEAK", b"inst", b"plst"),
+        *(b"DISP", b"acid", b"strc", b"cart", b"levl", b"chna", b"umid", b"minf", b"elm1", b"regn"),
+        *(b"afsp", b"CSET", b"INFO", b"note", b"labl", b"ltxt", b"MD5 ", b"LGWV", b"ResU", b"r64m"),
+    )
+)
+"""Chunks that stand behind the sound in files of many programs."""
+_NAME: Final = re.compile(rb"[A-Za-z0-9_][ -~]{3}")
+_FAR: Final = 1 << 18
+"""Bytes within which chunks of other names must lead to the end or to a known one."""
+_LONGEST_FORMAT: Final = 4096
+
+
+def _is_streamed(size: int) -> bool:
+    """Whether it is a writer's way of saying that it did not know the size.
+
+    0 (FFmpeg, GStreamer), 0x7FFFF000 (SoX), about 0x80000000 (arecord), 0xFFFFFFFF less a header.
+    """
+    near_2_gib = 0x7FFF0000 <= size <= 0x80001000  # noqa: PLR2004
+    return size == 0 or near_2_gib or 0xFFFFFF00 <= size <= _UNKNOWN or size >= 1 << 62  # noqa: PLR2004
+
+
+class RiffLink(Link):
+    """One recording as a WAV of unknown length, so that libavformat reads all of it."""
+
+    def _content(self) -> Iterator[bytes]:
+        magic = self._exactly(_HEADER_BYTES)[:4]
+        order = ">" if magic == b"RIFX" else "<"
+        form, long_size = b"", 0
+        while True:
+            header = self._exactly(8)
+            if len(header) < 8:  # noqa: PLR2004
+                self.fault = "is damaged or truncated: no sound follows its header"
+                return
+            name, size = header[:4], struct.unpack(order + "I", header[4:])[0]
+            if name == b"data":
+                break
+            body = self._exactly(size) if size <= _LONGEST_FORMAT else b""
+            if name == b"fmt ":
+                form = body
+            elif name == b"ds64" and len(body) >= 16:  # noqa: PLR2004
+                long_size = struct.unpack_from("<Q", body, 8)[0]
+            self._skip(size - len(body) + size % 2)
+        start = b"RIFX" if magic == b"RIFX" else b"RIFF"
+        unknown = struct.pack("<I", _UNKNOWN)
+        yield start + unknown + b"WAVEfmt " + struct.pack(order + "I", len(form)) + form
+        yield b"data" + unknown
+        rate = struct.unpack_from(order + "I", form, 8)[0] if len(form) >= 12 else 0  # noqa: PLR2004
+        promised = long_size if size == _UNKNOWN and magic in (b"RF64", b"BW64") else size
+        yield from self._sound(promised, rate)
+
+    def _sound(self, promised: int, bytes_per_second: int) -> Iterator[bytes]:
+        """What the chunk holds; afterwards the reader stands at the next recording, or the end."""
+        count = 0
+        streamed = _is_streamed(promised)
+        end = _WRAP << 32 if streamed else promised
+        while window := self._reader.peek(_HEADER_BYTES + 1):
+            whole = len(window) <= _HEADER_BYTES
+            size = len(window) if whole else len(window) - _HEADER_BYTES
+            if joined := _JOINED.search(window):
+                if joined.start() == 0:
+                    break
+                size = min(size, joined.start())
+            if count == end:
+                if self._other_chunks_follow(promised % 2):
+                    self._skip_chunks(promised % 2)
+                    break
+                # The size is wrong; if it is the rest of a division by 2^32, this is its next end.
+                end += _WRAP
+            size = min(size, end - count)
+            count += size
+            yield self._reader.read(size)
+        if count < end and not streamed and end == promised:
+            self.fault = (
+                f"is truncated: its header promises {promised} bytes of audio, only {count} are "
+                "there"
+            )
+            self.missing_s = (promised - count) / bytes_per_second if bytes_per_second else 0.0
+
+    def _other_chunks_follow(self, padding: int) -> bool:
+        at = padding
+        while at < _FAR:
+            header = self._reader.peek(at + 8)[at : at + 8]
+            if not header:
+                return True
+            if _JOINED.match(self._reader.peek(at + _HEADER_BYTES), at) or header[:4] in _KNOWN:
+                return True
+            if len(header) < 8 or not _NAME.match(header):  # noqa: PLR2004
+                return False
+            size = struct.unpack("<I", header[4:])[0]
+            at += 8 + size + size % 2
+            if at < _FAR and len(self._reader.peek(at)) < at - 1:
+                return False
+        return False
+
+    def _skip_chunks(self, padding: int) -> None:
+        self._skip(padding)
+        while header := self._reader.peek(_HEADER_BYTES)[:8]:
+            if _JOINED.match(self._reader.peek(_HEADER_BYTES)):
+                return
+            size = struct.unpack("<I", header[4:])[0] if len(header) == 8 else 0  # noqa: PLR2004
+            self._skip(8 + size + size % 2)
+
+    def _exactly(self, size: int) -> bytes:
+        parts = []
+        while size and (data := self._reader.read(size)):
+            parts.append(data)
+            size -= len(data)
+        return b"".join(parts)
+
+    def _skip(self, size: int) -> None:
+        while size and (data := self._reader.read(min(size, 1 << 16))):
+            size -= len(data)
