@@ -1,25 +1,27 @@
 """Recordings, through the same records as a microphone.
 
-A file is read piece by piece, in constant memory, and comes out at the analysis rate. It is read
-whole or refused: a recording that is damaged somewhere would otherwise pass for a quiet one.
-Single samples that are no sound become gaps.
+It is read piece by piece, in constant memory, and comes out at the analysis rate. What is no sound,
+cannot be decoded or was left out by the recorder becomes a gap: a recording that is damaged
+somewhere would otherwise pass for a quiet one.
 """
 
 import asyncio
 import contextlib
-import re
+import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, Final, Literal
 
 import numpy as np
-import soundfile
 import structlog
 
 from detector.boottime import boottime
 from detector.capture.channels import select_channel
 from detector.capture.clock import SampleClock
+from detector.capture.containers.byte_reader import Readable
+from detector.capture.containers.decode import decode
+from detector.capture.containers.frames import Frames, Hole
 from detector.capture.conversion import Conversion
 from detector.capture.ring import RingBuffer
 from detector.capture.status import OnStatus
@@ -40,24 +42,21 @@ Channel = int | Literal["mix"]
 
 _READ_FRAMES: Final = 16_384
 _PLAY_SAMPLES: Final = to_samples(0.1)
-_UNKNOWN_LENGTH: Final = 1 << 48
-"""Frames. What no file holds is a writer's way of saying that it did not know."""
-_STREAMED: Final = 0x7FFFF000
-"""Bytes of audio, or more, are what programs announce that could not go back to fill it in."""
-_WRONG_SIZE: Final = re.compile(r"^ *(?:data|SSND|riff) : (\d+) \(should be (\d+)\)", re.MULTILINE)
-_NO_END: Final = re.compile(
-    "lacks an end-of-stream bit|File ended unexpectedly|Junk after the last page"
-)
-_MP3_PADDING: Final = 4 * 1152
-"""Frames by which an MP3's own account of its length may be wrong."""
+_TOLD: Final = 10
+"""Holes of a recording that are told one by one; the others are only counted."""
 _PCM_NAME: Final = "standard input"
+_WHAT: Final = {
+    "not_finite": "samples that are not finite, or far beyond full scale,",
+    "undecodable": "a part that cannot be decoded, or was left out,",
+}
+"""What a gap of a recording stands for."""
 
 
 @contextlib.contextmanager
 def open_audio(
     path: Path | str, channel: Channel = "mix", block_samples: int = SAMPLE_RATE
 ) -> Iterator[Iterator[AudioBlock | Gap]]:
-    """Open a recording (WAV, FLAC, Ogg, MP3, …; any rate from 8 to 192 kHz, any width).
+    """Open a recording of any container and codec, at any rate from 8 to 384 kHz.
 
     Args:
         path: the file.
@@ -65,34 +64,30 @@ def open_audio(
         block_samples: length of each block but the last, and those before a gap.
 
     Returns:
-        Consecutive blocks from sample 0 on, and gaps where the file holds what is no sound.
+        Consecutive blocks from sample 0 on, and gaps where there is no sound that can be heard.
 
     Raises:
-        AudioFileError: when it is opened or while it is read: the file is missing, empty, damaged,
-            truncated, or no audio.
+        AudioFileError: when it is opened: the file is missing, empty or no audio. While it is read,
+            once all that there is was given out: its end is missing.
     """
-    path = Path(path)
-    with contextlib.ExitStack() as stack:
-        try:
-            if path.is_dir():
-                raise AudioFileError(f"{path}: is a directory, not a recording")
-            file = stack.enter_context(path.open("rb"))
-            if path.stat().st_size == 0:
-                raise AudioFileError(f"{path}: is empty (0 bytes)")
-            # Its descriptor has no name, so that only the content says what it is.
-            sound = stack.enter_context(soundfile.SoundFile(file.fileno(), closefd=False))
-        except OSError as error:
-            raise AudioFileError(f"{path}: cannot be read: {error.strerror}") from None
-        except soundfile.LibsndfileError as error:
-            raise AudioFileError(
-                f"{path}: is damaged, or no audio that can be read here "
-                f"(WAV, FLAC, Ogg, MP3, AIFF): {_reason(error)}"
-            ) from None
-        _check_length(path, sound)
-        conversion = _open_conversion(str(path), sound.samplerate)
-        _check_channel(str(path), sound.channels, channel)
-        frames = _decoded(path, sound)
-        yield _blocks(frames, str(path), conversion, channel, block_samples, sound.frames)
+    with _opened(decode(Path(path), str(path)), str(path), channel, block_samples) as items:
+        yield items
+
+
+@contextlib.contextmanager
+def open_stream(
+    stream: Readable, name: str, channel: Channel = "mix", block_samples: int = SAMPLE_RATE
+) -> Iterator[Iterator[AudioBlock | Gap]]:
+    """Read a recording from a pipe, as it comes; as `open_audio` else.
+
+    Args:
+        stream: what holds it, without a way back. It is not closed.
+        name: what errors call it.
+        channel: which to hear, counted from 1, or the mean of all.
+        block_samples: length of each block but the last, and those before a gap.
+    """
+    with _opened(decode(stream, name), name, channel, block_samples) as items:
+        yield items
 
 
 @contextlib.contextmanager
@@ -117,10 +112,8 @@ def open_pcm(
     """
     if channels < 1:
         raise AudioFileError(f"{_PCM_NAME}: cannot have {channels} channels")
-    conversion = _open_conversion(_PCM_NAME, rate)
-    _check_channel(_PCM_NAME, channels, channel)
-    frames = _pcm(stream, channels)
-    yield _blocks(frames, _PCM_NAME, conversion, channel, block_samples)
+    _check(_PCM_NAME, Frames(np.empty((0, channels), np.float32), rate), channel)
+    yield _blocks(_pcm(stream, rate, channels), _PCM_NAME, channel, block_samples)
 
 
 def only_sound(path: Path | str, items: Iterable[AudioBlock | Gap]) -> Iterator[AudioBlock]:
@@ -132,8 +125,7 @@ def only_sound(path: Path | str, items: Iterable[AudioBlock | Gap]) -> Iterator[
     for item in items:
         if isinstance(item, Gap):
             raise AudioFileError(
-                f"{path}: holds samples that are not finite, or far beyond full scale, at "
-                f"{to_seconds(item.first_sample):.3f} s"
+                f"{path}: holds {_WHAT[item.reason]} at {to_seconds(item.first_sample):.3f} s"
             )
         yield item
 
@@ -189,80 +181,31 @@ class Recording:
         return ring.end_sample
 
 
-def _open_conversion(name: str, rate: int) -> Conversion:
-    try:
-        return Conversion(rate)
-    except DetectorError as error:
-        raise AudioFileError(f"{name}: {error}") from None
-
-
-def _check_channel(name: str, channels: int, channel: Channel) -> None:
-    try:
-        select_channel(np.zeros((1, channels), np.float32), channel)
-    except DetectorError as error:
-        raise AudioFileError(f"{name}: {error}") from None
-
-
-def _reason(error: soundfile.LibsndfileError) -> str:
-    return str(error.error_string).removeprefix("Error : ")
-
-
-def _check_length(path: Path, sound: soundfile.SoundFile) -> None:
-    """Refuse a file of which a part is missing, as far as its header tells.
-
-    libsndfile trusts the file's size more than the header, so `frames` alone does not tell; its
-    log does.
-    """
-    said = sound.extra_info
-    for chunk in _WRONG_SIZE.finditer(said):
-        promised, present = int(chunk[1]), int(chunk[2])
-        if present < promised < _STREAMED:
-            raise AudioFileError(
-                f"{path}: is truncated: its header promises {promised} bytes of audio, "
-                f"only {present} are there"
-            )
-    _check_end(path, sound)
-    if sound.frames == 0:
-        raise AudioFileError(f"{path}: holds no samples")
-    if sound.frames >= _UNKNOWN_LENGTH:
-        raise AudioFileError(
-            f"{path}: does not say how long it is, since it was written to a pipe; "
-            "ffmpeg -i FILE COPY.wav makes one that does"
-        )
-
-
-def _check_end(path: Path, sound: soundfile.SoundFile) -> None:
-    """Refuse an Ogg file without an end; of some, libsndfile knows only when it got there."""
-    if _NO_END.search(sound.extra_info):
-        raise AudioFileError(f"{path}: is truncated: the stream has no end")
-
-
-def _decoded(path: Path, sound: soundfile.SoundFile) -> Iterator[FloatArray]:
-    """(n, channels) float32, piece by piece."""
-    count = 0
-    while True:
-        try:
-            frames: FloatArray = sound.read(_READ_FRAMES, dtype="float32", always_2d=True)
-        except soundfile.LibsndfileError as error:
-            raise AudioFileError(
-                f"{path}: is damaged or truncated: it cannot be decoded after "
-                f"{count / sound.samplerate:.2f} s: {_reason(error)}"
-            ) from None
-        if not len(frames):
+@contextlib.contextmanager
+def _opened(
+    pieces: Iterator[Frames | Hole], name: str, channel: Channel, block_samples: int
+) -> Iterator[Iterator[AudioBlock | Gap]]:
+    """Decode until there is sound, so that what is wrong with a recording is known at once."""
+    before: list[Frames | Hole] = []
+    for piece in pieces:
+        before.append(piece)
+        if isinstance(piece, Frames):
+            _check(name, piece, channel)
             break
-        count += len(frames)
-        yield frames
-    _check_end(path, sound)
-    allowed = _MP3_PADDING if sound.format == "MP3" else 0
-    if count + allowed < sound.frames:
-        raise AudioFileError(
-            f"{path}: is truncated: its header promises {sound.frames / sound.samplerate:.2f} s, "
-            f"only {count / sound.samplerate:.2f} s can be decoded"
-        )
+    yield _blocks(itertools.chain(before, pieces), name, channel, block_samples)
 
 
-def _pcm(stream: BinaryIO, channels: int) -> Iterator[FloatArray]:
-    """(n, channels) float32, as it comes."""
+def _check(name: str, frames: Frames, channel: Channel) -> None:
+    """Refuse a rate that is not supported and a channel that is not there."""
+    try:
+        Conversion(frames.rate)
+        select_channel(frames.samples, channel)
+    except DetectorError as error:
+        raise AudioFileError(f"{name}: {error}") from None
+
+
+def _pcm(stream: BinaryIO, rate: int, channels: int) -> Iterator[Frames]:
+    """Frames, as they come."""
     frame_bytes = 2 * channels
     rest, empty = b"", True
     # read1 returns what there is: a pipe from a live source must not wait for a whole piece.
@@ -274,38 +217,92 @@ def _pcm(stream: BinaryIO, channels: int) -> Iterator[FloatArray]:
         if whole:
             empty = False
             samples = np.frombuffer(data[:whole], "<i2").astype(np.float32) / np.float32(32768)
-            yield samples.reshape(-1, channels)
+            yield Frames(samples.reshape(-1, channels), rate)
     if rest:
         raise AudioFileError(f"{_PCM_NAME}: ends within a frame of {channels} 16-bit samples")
     if empty:
         raise AudioFileError(f"{_PCM_NAME}: holds no samples")
 
 
-def _converted(
-    pieces: Iterable[FloatArray], conversion: Conversion, channel: Channel, promised_frames: int
-) -> Iterator[AudioBlock | Gap]:
-    """Mix and resample. If that fails midway, what is missing is a gap; then the error comes."""
-    try:
-        for frames in pieces:
-            yield from conversion.push(select_channel(frames, channel))
-    except AudioFileError:
-        yield from conversion.finish()
-        end = conversion.end_sample
-        if 0 < end < (promised := conversion.sample_of(promised_frames)):
-            yield Gap(end, promised - end, "undecodable")
-        raise
-    yield from conversion.finish()
+class _Converter:
+    """Frames of any rates and channels, one after the other, at the analysis rate."""
+
+    def __init__(self, name: str, channel: Channel) -> None:
+        self._name, self._channel = name, channel
+        self._conversion: Conversion | None = None
+        self._end = 0
+        self._holes = self._invalid = 0
+
+    def items(self, pieces: Iterable[Frames | Hole]) -> Iterator[AudioBlock | Gap]:
+        """Mix and resample. If reading fails midway, the error comes behind all that there was."""
+        try:
+            for piece in pieces:
+                if isinstance(piece, Frames):
+                    yield from self._push(piece)
+                else:
+                    yield from self._finish()
+                    yield from self._gap(piece)
+        except AudioFileError:
+            yield from self._finish()
+            raise
+        yield from self._finish()
+
+    def _push(self, frames: Frames) -> Iterator[AudioBlock | Gap]:
+        if not self._conversion or self._conversion.rate != frames.rate:
+            yield from self._finish()
+            _check(self._name, frames, self._channel)
+            self._conversion = Conversion(frames.rate, first_sample=self._end)
+        yield from self._seen(self._conversion.push(select_channel(frames.samples, self._channel)))
+
+    def _finish(self) -> Iterator[AudioBlock | Gap]:
+        if self._conversion:
+            yield from self._seen(self._conversion.finish())
+        self._conversion = None
+
+    def _seen(self, items: Iterator[AudioBlock | Gap]) -> Iterator[AudioBlock | Gap]:
+        for item in items:
+            self._end = item.end_sample
+            if isinstance(item, Gap):
+                self._invalid += item.length
+            yield item
+
+    def _gap(self, hole: Hole) -> Iterator[Gap]:
+        length = to_samples(hole.seconds)
+        if not length:
+            return
+        gap = Gap(self._end, length, "undecodable")
+        self._holes += 1
+        if self._holes <= _TOLD:
+            log.warning(
+                "a part of the recording cannot be heard",
+                file=self._name,
+                at_s=round(to_seconds(gap.first_sample), 3),
+                seconds=round(gap.seconds, 3),
+                reason=hole.reason,
+            )
+        self._end = gap.end_sample
+        yield gap
+
+    def tell(self) -> None:
+        """Say what was not said where it happened."""
+        if self._holes > _TOLD:
+            log.warning(
+                "further parts of the recording cannot be heard",
+                file=self._name,
+                parts=self._holes - _TOLD,
+            )
+        if self._invalid:
+            log.warning(
+                "samples that are not finite, or far beyond full scale, are left out as gaps",
+                file=self._name,
+                seconds=round(to_seconds(self._invalid), 3),
+            )
 
 
 def _blocks(
-    pieces: Iterable[FloatArray],
-    name: str,
-    conversion: Conversion,
-    channel: Channel,
-    block_samples: int,
-    promised_frames: int = 0,
+    pieces: Iterable[Frames | Hole], name: str, channel: Channel, block_samples: int
 ) -> Iterator[AudioBlock | Gap]:
-    """Mix, resample, and cut into blocks of `block_samples`; as `_converted`."""
+    """Mix, resample, and cut into blocks of `block_samples`; as `_Converter`."""
     first_sample = 0
     waiting: list[FloatArray] = []
 
@@ -320,20 +317,18 @@ def _blocks(
             samples = samples[block_samples:]
         waiting = [samples]
 
-    invalid_samples = 0
-    for item in _converted(pieces, conversion, channel, promised_frames):
-        if isinstance(item, AudioBlock):
-            waiting.append(item.samples)
-            yield from cut(all_of_it=False)
-        else:
-            yield from cut(all_of_it=True)
-            yield item
-            first_sample = item.end_sample
-            invalid_samples += item.length if item.reason == "not_finite" else 0
+    converter = _Converter(name, channel)
+    try:
+        for item in converter.items(pieces):
+            if isinstance(item, AudioBlock):
+                waiting.append(item.samples)
+                yield from cut(all_of_it=False)
+            else:
+                yield from cut(all_of_it=True)
+                yield item
+                first_sample = item.end_sample
+    except AudioFileError:
+        yield from cut(all_of_it=True)
+        raise
     yield from cut(all_of_it=True)
-    if invalid_samples:
-        log.warning(
-            "samples that are not finite, or far beyond full scale, are left out as gaps",
-            file=name,
-            seconds=round(to_seconds(invalid_samples), 3),
-        )
+    converter.tell()

@@ -9,7 +9,7 @@ from detector.errors import SourceError
 from detector.records import SAMPLE_RATE, FloatArray
 
 MIN_RATE: Final = 8_000
-MAX_RATE: Final = 192_000
+MAX_RATE: Final = 384_000
 """Hertz."""
 
 

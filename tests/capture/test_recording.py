@@ -1,7 +1,5 @@
 import asyncio
 import io
-import shutil
-import subprocess
 import tracemalloc
 from collections.abc import Iterable
 from pathlib import Path
@@ -152,23 +150,7 @@ def test_a_recording_whose_length_its_writer_did_not_know_is_read(tmp_path: Path
         assert len(heard(path)) == 24_000
 
 
-@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
-def test_what_ffmpeg_writes_to_a_pipe_is_read_or_refused_with_a_way_out(tmp_path: Path) -> None:
-    original = tmp_path / "tone.wav"
-    soundfile.write(original, tone(44_100), 44_100)
-    for kind in ("wav", "ogg", "mp3", "flac"):
-        path = tmp_path / f"piped.{kind}"
-        with path.open("wb") as out:
-            subprocess.run(
-                ["ffmpeg", "-v", "error", "-i", original, "-f", kind, "-"], stdout=out, check=True
-            )
-        if kind == "flac":
-            assert "ffmpeg -i" in refusal(path)
-        else:
-            assert len(heard(path)) == pytest.approx(24_000, abs=1000)
-
-
-@pytest.mark.parametrize("rate", [4_000, 200_000])
+@pytest.mark.parametrize("rate", [4_000, 400_000])
 def test_an_unsupported_rate_is_refused(tmp_path: Path, rate: int) -> None:
     path = tmp_path / "rate.wav"
     soundfile.write(path, tone(16_000), rate)

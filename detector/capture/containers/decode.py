@@ -13,7 +13,7 @@ import av
 from av.container import InputContainer
 from av.error import FFmpegError
 
-from detector.capture.containers.byte_reader import ByteReader
+from detector.capture.containers.byte_reader import ByteReader, Readable
 from detector.capture.containers.decoder import Decoder, FaultError
 from detector.capture.containers.frames import Frames, Hole
 from detector.capture.containers.links import Link, PlainLink
@@ -35,7 +35,7 @@ _MAGIC_BYTES: Final = 16
 _READABLE: Final = "WAV, FLAC, Ogg, MP3, M4A, WebM, Matroska, WMA, AMR, AIFF and others"
 
 
-def decode(source: Path | BinaryIO, name: str) -> Iterator[Frames | Hole]:
+def decode(source: Path | Readable, name: str) -> Iterator[Frames | Hole]:
     """Decode a recording, or what comes out of a pipe.
 
     Args:
@@ -63,7 +63,7 @@ def _open(path: Path) -> BinaryIO:
         raise AudioFileError(f"{path}: cannot be read: {error.strerror}") from None
 
 
-def _chain(reader: ByteReader, stream: BinaryIO, name: str) -> Iterator[Frames | Hole]:
+def _chain(reader: ByteReader, stream: Readable, name: str) -> Iterator[Frames | Hole]:
     """One link after another; what is wrong with one does not keep the next from being heard."""
     heard = False
     faults: list[FaultError] = []
@@ -99,7 +99,8 @@ def _skip_tags(reader: ByteReader) -> None:
 class _Seekable:
     """A file for a demuxer that seeks; it is not closed with the demuxer."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: io.BufferedReader) -> None:
+        file.seek(0)
         self.read, self.seek, self.tell = file.read, file.seek, file.tell
 
 
@@ -111,7 +112,7 @@ def _open_link(reader: ByteReader, kind: str | None) -> Link:
     return PlainLink(reader, kind)
 
 
-def _link(reader: ByteReader, kind: str | None, stream: BinaryIO) -> Iterator[Frames | Hole]:
+def _link(reader: ByteReader, kind: str | None, stream: Readable) -> Iterator[Frames | Hole]:
     """Decode what the reader stands before.
 
     Raises:
@@ -119,19 +120,18 @@ def _link(reader: ByteReader, kind: str | None, stream: BinaryIO) -> Iterator[Fr
     """
     length = mp3_length(reader.peek(512)) if kind == "mp3" else None
     link = _open_link(reader, kind)
-    seekable = isinstance(stream, io.IOBase) and stream.seekable()
-    if kind in _INDEXED and seekable:
-        stream.seek(0)
     empty = True
     try:
-        file = _Seekable(stream) if kind in _INDEXED and seekable else link
+        file: Link | _Seekable = link
+        if kind in _INDEXED and isinstance(stream, io.BufferedReader) and stream.seekable():
+            file = _Seekable(stream)
         with _open_container(file, kind) as container:
-            for item in Decoder(container, length).items():
+            for item in Decoder(container, link, length).items():
                 empty = empty and not isinstance(item, Frames)
                 yield item
     except FaultError as fault:
         link.drain()
-        if kind in _INDEXED and empty and not seekable:
+        if kind in _INDEXED and empty and file is link:
             raise FaultError(
                 "keeps its index at its end, which cannot be had from a pipe; save it as a file"
             ) from None

@@ -10,6 +10,7 @@ from av.error import FFmpegError
 
 from detector.capture.containers.flac import first_frame
 from detector.capture.containers.frames import Frames, Hole, to_frames
+from detector.capture.containers.links import Link
 from detector.capture.containers.mp3 import Mp3Length
 from detector.capture.containers.timestamps import LOOSE_TOLERANCE_S, TOLERANCE_S, Timeline
 
@@ -18,6 +19,10 @@ _FAILURES: Final = 100
 _ROUNDING_S: Final = 0.15
 """By so much may a header's duration be wrong: it counts encoders' silence, or is rounded."""
 _FLAC_HEADER_BYTES: Final = 16
+_LONGEST_EXCESS: Final = 2 * 8192
+"""Frames: two of Vorbis's longest blocks."""
+_FIRST_BLOCK_S: Final = 1.0
+"""No time stamp of the first sound is as great as this because of it."""
 
 
 class FaultError(Exception):
@@ -32,7 +37,9 @@ class FaultError(Exception):
 class Decoder:
     """Decodes the sound of one container to its end."""
 
-    def __init__(self, container: InputContainer, length: Mp3Length | None = None) -> None:
+    def __init__(
+        self, container: InputContainer, link: Link, length: Mp3Length | None = None
+    ) -> None:
         """Choose the stream that a player would.
 
         Raises:
@@ -46,7 +53,8 @@ class Decoder:
         if not stream.codec_context:
             raise FaultError("its codec is none that can be decoded here")
         stream.codec_context.thread_count = 1
-        self._container, self._stream, self._length = container, stream, length
+        self._container, self._stream = container, stream
+        self._link, self._length = link, length
         self.codec: str = stream.codec_context.name
         loose = self.codec == "vorbis"
         self._timeline = Timeline(LOOSE_TOLERANCE_S if loose else TOLERANCE_S)
@@ -127,12 +135,25 @@ class Decoder:
         self._reason = ""
         self._count += len(frames.samples)
         self._decoded_s += duration_s + absent_s
-        yield from self._without_padding(frames)
+        yield from self._without_padding(self._up_to_the_end(frames))
+
+    def _up_to_the_end(self, frames: Frames) -> Frames:
+        """Leave out what libavcodec's Vorbis decoder gives beyond the stream's end."""
+        end = self._link.end_frame
+        if end is None or self.codec != "vorbis":
+            return frames
+        # Of a stream on a single page, libavformat counts the first block, which gives no sound.
+        begin_s = self._timeline.begin_s if self._timeline.begin_s > _FIRST_BLOCK_S else 0.0
+        excess = round((begin_s + self._decoded_s) * frames.rate) - end
+        if not 0 < excess <= _LONGEST_EXCESS:
+            return frames
+        return Frames(frames.samples[: max(0, len(frames.samples) - excess)], frames.rate)
 
     def _without_padding(self, frames: Frames) -> Iterator[Frames]:
         """Keep back what lies behind the promised end, until it is clear that sound follows."""
         if not self._length:
-            yield frames
+            if len(frames.samples):
+                yield frames
             return
         excess = self._count - self._length.frames
         self._behind.append(frames)

@@ -21,7 +21,6 @@ _HEADERS: Final = {
     "matroska": rb"\x1a\x45\xdf\xa3.{4,40}(?:webm|matroska)",
     "mp3": rb"ID3[\x02-\x04][\x00-\x09].[\x00-\x7f]{4}"
     rb"|\xff[\xe2-\xff][\x10-\xef].(?:.{9}|.{17}|.{32})(?:Xing|Info)",
-    "w64": rb"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00",
 }
 """What begins a recording and does not occur within one, by libavformat's name of the demuxer.
 An MP3's first frame (Xing, Info) tells how much silence its encoder put before the sound and behind
@@ -42,6 +41,8 @@ class Link(ABC):
         """What is wrong with it, once it is read to its end; empty if nothing is."""
         self.missing_s = 0.0
         """How many seconds of sound are then absent, as far as its header tells."""
+        self.end_frame: int | None = None
+        """Where its sound ends, at its rate, once that was read; what is decoded beyond is none."""
 
     def read(self, size: int, /) -> bytes:
         """At most so many bytes; none at its end."""

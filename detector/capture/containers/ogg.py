@@ -21,6 +21,7 @@ class OggLink(Link):
     def _content(self) -> Iterator[bytes]:
         """Page by page, and what is none as it is: libavformat finds the next one."""
         without_end: set[int] = set()
+        streams: set[int] = set()
         beginning = True
         while header := self._reader.peek(_HEADER_BYTES)[:_HEADER_BYTES]:
             if not header.startswith(_MAGIC) or len(header) < _HEADER_BYTES:
@@ -30,9 +31,12 @@ class OggLink(Link):
             if flags & _BEGINS and not beginning:
                 break
             beginning = beginning and bool(flags & _BEGINS)
+            streams |= {serial}
             without_end |= {serial}
             if flags & _ENDS:
                 without_end -= {serial}
+                if len(streams) == 1:
+                    self.end_frame = struct.unpack_from("<Q", header, 6)[0]
             page = _HEADER_BYTES + header[26]
             page += sum(self._reader.peek(page)[_HEADER_BYTES:page])
             if len(self._reader.peek(page)) < page:

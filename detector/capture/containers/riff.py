@@ -1,9 +1,10 @@
-"""WAV, RF64 and BW64, whatever their headers say of their length.
+"""WAV, RF64, BW64 and Wave64, whatever their headers say of their length.
 
 Who writes to a pipe cannot go back to fill in a size, and 32 bits end at 4 GiB. So a `data` chunk
 ends where other chunks follow, another recording begins, or the bytes end.
-Format: Microsoft and IBM, "Multimedia Programming Interface and Data Specifications 1.0"; RF64:
-EBU Tech 3306.
+Formats: Microsoft and IBM, "Multimedia Programming Interface and Data Specifications 1.0"; RF64:
+EBU Tech 3306; Wave64: Sony Pictures Digital, "Sony Wave64", in which names have 16 bytes, sizes 64
+bits with the chunk's own header, and chunks begin at multiples of 8.
 """
 
 import re
@@ -15,8 +16,10 @@ from detector.capture.containers.links import Link
 
 _UNKNOWN: Final = 0xFFFFFFFF
 _WRAP: Final = 1 << 32
-_JOINED: Final = re.compile(rb"(?:RIFF|RIFX|RF64|BW64)....WAVE", re.DOTALL)
+_JOINED: Final = re.compile(rb"(?:RIFF|RIFX|RF64|BW64)....WAVE|riff\x2e\x91\xcf\x11", re.DOTALL)
 _HEADER_BYTES: Final = 12
+_W64_HEADER_BYTES: Final = 40
+_W64_CHUNK: Final = struct.Struct("<16sQ")
 _KNOWN: Final = frozenset(
     (
         *(b"LIST", b"list", b"id3 ", b"ID3 ", b"bext", b"cue ", b"smpl", b"fact", b"JUNK", b"junk"),
@@ -45,30 +48,47 @@ class RiffLink(Link):
     """One recording as a WAV of unknown length, so that libavformat reads all of it."""
 
     def _content(self) -> Iterator[bytes]:
-        magic = self._exactly(_HEADER_BYTES)[:4]
-        order = ">" if magic == b"RIFX" else "<"
+        order = ">" if self._reader.peek(4).startswith(b"RIFX") else "<"
+        header = self._wave64() if self._reader.peek(4).startswith(b"riff") else self._riff(order)
+        if header is None:
+            self.fault = "is damaged or truncated: no sound follows its header"
+            return
+        form, promised = header
+        unknown = struct.pack("<I", _UNKNOWN)
+        yield (b"RIFX" if order == ">" else b"RIFF") + unknown + b"WAVE"
+        yield b"fmt " + struct.pack(order + "I", len(form)) + form + b"data" + unknown
+        rate = struct.unpack_from(order + "I", form, 8)[0] if len(form) >= 12 else 0  # noqa: PLR2004
+        yield from self._sound(promised, rate)
+
+    def _riff(self, order: str) -> tuple[bytes, int] | None:
+        """Read up to the sound: the format, and how many bytes of sound the header promises."""
+        long = self._exactly(_HEADER_BYTES).startswith((b"RF64", b"BW64"))
         form, long_size = b"", 0
-        while True:
-            header = self._exactly(8)
-            if len(header) < 8:  # noqa: PLR2004
-                self.fault = "is damaged or truncated: no sound follows its header"
-                return
-            name, size = header[:4], struct.unpack(order + "I", header[4:])[0]
+        while len(header := self._exactly(8)) == 8:  # noqa: PLR2004
+            name, size = struct.unpack(order + "4sI", header)
             if name == b"data":
-                break
+                return form, long_size if long and size == _UNKNOWN else size
             body = self._exactly(size) if size <= _LONGEST_FORMAT else b""
             if name == b"fmt ":
                 form = body
             elif name == b"ds64" and len(body) >= 16:  # noqa: PLR2004
                 long_size = struct.unpack_from("<Q", body, 8)[0]
             self._skip(size - len(body) + size % 2)
-        start = b"RIFX" if magic == b"RIFX" else b"RIFF"
-        unknown = struct.pack("<I", _UNKNOWN)
-        yield start + unknown + b"WAVEfmt " + struct.pack(order + "I", len(form)) + form
-        yield b"data" + unknown
-        rate = struct.unpack_from(order + "I", form, 8)[0] if len(form) >= 12 else 0  # noqa: PLR2004
-        promised = long_size if size == _UNKNOWN and magic in (b"RF64", b"BW64") else size
-        yield from self._sound(promised, rate)
+        return None
+
+    def _wave64(self) -> tuple[bytes, int] | None:
+        self._exactly(_W64_HEADER_BYTES)
+        form = b""
+        while len(header := self._exactly(_W64_CHUNK.size)) == _W64_CHUNK.size:
+            name, size = _W64_CHUNK.unpack(header)
+            size = max(0, size - _W64_CHUNK.size)
+            if name.startswith(b"data"):
+                return form, size
+            body = self._exactly(size) if size <= _LONGEST_FORMAT else b""
+            if name.startswith(b"fmt "):
+                form = body
+            self._skip(size - len(body) + -size % 8)
+        return None
 
     def _sound(self, promised: int, bytes_per_second: int) -> Iterator[bytes]:
         """What the chunk holds; afterwards the reader stands at the next recording, or the end."""

@@ -8,9 +8,7 @@ HEAD_BYTES: Final = 8192
 """So many suffice. With fewer, what has no magic number (MP3, AAC, MPEG) may not be known."""
 
 _SIGNATURES: Final = (
-    ("wav", rb"(?:RIFF|RF64|BW64)....WAVE"),
-    ("wav", rb"RIFX....WAVE"),
-    ("w64", rb"riff\x2e\x91\xcf\x11"),
+    ("wav", rb"(?:RIFF|RIFX|RF64|BW64)....WAVE|riff\x2e\x91\xcf\x11"),
     ("flac", rb"fLaC"),
     ("ogg", rb"OggS\x00"),
     ("mov", rb"\x00\x00..(?:ftyp|moov|wide|free|skip)|....mdat"),

@@ -23,11 +23,8 @@ class Timeline:
     def __init__(self, tolerance_s: float) -> None:
         self._tolerance_s = tolerance_s
         self._due_s: float | None = None
-
-    def begin(self, at_s: float) -> None:
-        """Say where the stream begins, unless its first frame says so."""
-        if self._due_s is None:
-            self._due_s = at_s
+        self.begin_s = 0.0
+        """The first frame's time stamp."""
 
     def absent_s(self, at_s: float | None, duration_s: float, *, damaged: bool) -> float:
         """Take a frame, and tell how much is absent before it.
@@ -38,10 +35,12 @@ class Timeline:
             damaged: whether something could not be decoded since the last one, so that even a
                 small jump tells of it.
         """
-        due_s = self._due_s if self._due_s is not None else at_s
+        due_s = self._due_s
+        if due_s is None:
+            due_s = self.begin_s = at_s or 0.0
         if at_s is None:
-            at_s = due_s or 0.0
+            at_s = due_s
         self._due_s = at_s + duration_s
-        jump = at_s - (due_s or 0.0)
+        jump = at_s - due_s
         smallest = 0.0005 if damaged else self._tolerance_s
         return jump if smallest < jump < _ABSURD_S else 0.0
