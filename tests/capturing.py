@@ -74,6 +74,11 @@ class RunningCapture:
             ]
         )
 
+    @property
+    def end_s(self) -> float:
+        """How many seconds were heard or are known to be missing."""
+        return self._ring.end_sample / SAMPLE_RATE
+
     def skew_s(self) -> float:
         """By how much the clock says that the newest sample was heard before it was read."""
         return boottime() - self.clock.captured_at(self._ring.end_sample)

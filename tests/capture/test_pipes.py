@@ -144,7 +144,7 @@ def test_a_writer_that_stalls_is_said_to_and_heard_again_when_it_goes_on(tmp_pat
 @pytest.mark.parametrize("kind", ["fifo", "unix", "tcp"])
 def test_stopping_while_nobody_writes_takes_less_than_a_second(tmp_path: Path, kind: str) -> None:
     async def scenario() -> None:
-        address = {
+        address: dict[str, Any] = {
             "fifo": {"fifo": tmp_path / "hall"},
             "unix": {"socket": f"unix:{tmp_path}/socket"},
             "tcp": {"socket": f"tcp:127.0.0.1:{free_port()}"},
@@ -226,3 +226,28 @@ def test_a_socket_that_a_killed_process_left_is_taken_over_and_a_living_one_is_n
 def reachable(path: Path) -> bool:
     with socket.socket(socket.AF_UNIX) as probe:
         return probe.connect_ex(str(path)) == 0
+
+
+FORMATS = ["wav", "flac", "ogg -c:a libopus", "mp3", "adts"]
+
+
+@pytest.mark.parametrize("output", FORMATS)
+def test_a_container_is_decoded_as_what_it_is_whatever_bare_samples_were_said_to_be(
+    output: str,
+) -> None:
+    sine = ("-f", "lavfi", "-i", "sine=frequency=440:duration=1.5")
+    command = ("ffmpeg", "-v", "error", "-re", *sine, "-f", *output.split(), "-")
+
+    async def scenario() -> None:
+        said = RAW if output == "wav" else {}
+        async with all_running(hall := source(program=command, **said)):
+            await hall.status("listening")
+            await hall.status("offline")
+            await hall.cut()
+        heard = np.concatenate([block.samples for block in hall.blocks])
+        assert len(heard) / SAMPLE_RATE == pytest.approx(1.5, abs=0.15)
+        spectrum = np.abs(np.fft.rfft(heard[4000:20_000]))
+        assert np.argmax(spectrum) == pytest.approx(440, abs=2)
+        assert not hall.gaps
+
+    asyncio.run(scenario())

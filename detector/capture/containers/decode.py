@@ -35,12 +35,14 @@ _MAGIC_BYTES: Final = 16
 _READABLE: Final = "WAV, FLAC, Ogg, MP3, M4A, WebM, Matroska, WMA, AMR, AIFF and others"
 
 
-def decode(source: Path | Readable, name: str) -> Iterator[Frames | Hole]:
+def decode(source: Path | Readable, name: str, *, live: bool = False) -> Iterator[Frames | Hole]:
     """Decode a recording, or what comes out of a pipe.
 
     Args:
         source: a file's path; or a stream of bytes that need not be seekable, and is not closed.
         name: what errors call it.
+        live: whether it is being made now, so that nothing may wait for more than it needs, and
+            what is wrong is told at once, though more may follow.
 
     Raises:
         AudioFileError: it holds no sound that can be decoded here; or, once all that there is was
@@ -51,7 +53,7 @@ def decode(source: Path | Readable, name: str) -> Iterator[Frames | Hole]:
         reader = ByteReader(stream)
         if reader.at_end():
             raise AudioFileError(f"{name}: is empty (0 bytes)")
-        yield from _chain(reader, stream, name)
+        yield from _chain(reader, stream, name, live=live)
 
 
 def _open(path: Path) -> BinaryIO:
@@ -63,7 +65,9 @@ def _open(path: Path) -> BinaryIO:
         raise AudioFileError(f"{path}: cannot be read: {error.strerror}") from None
 
 
-def _chain(reader: ByteReader, stream: Readable, name: str) -> Iterator[Frames | Hole]:
+def _chain(
+    reader: ByteReader, stream: Readable, name: str, *, live: bool
+) -> Iterator[Frames | Hole]:
     """One link after another; what is wrong with one does not keep the next from being heard."""
     heard = False
     faults: list[FaultError] = []
@@ -75,10 +79,12 @@ def _chain(reader: ByteReader, stream: Readable, name: str) -> Iterator[Frames |
             break
         kind = link_kind
         try:
-            for item in _link(reader, kind, stream):
+            for item in _link(reader, kind, stream, live=live):
                 heard = heard or isinstance(item, Frames)
                 yield item
         except FaultError as fault:
+            if live:
+                raise AudioFileError(f"{name}: {fault}") from None
             faults.append(fault)
             if fault.missing_s:
                 yield Hole(fault.missing_s, str(fault))
@@ -112,7 +118,9 @@ def _open_link(reader: ByteReader, kind: str | None) -> Link:
     return PlainLink(reader, kind)
 
 
-def _link(reader: ByteReader, kind: str | None, stream: Readable) -> Iterator[Frames | Hole]:
+def _link(
+    reader: ByteReader, kind: str | None, stream: Readable, *, live: bool
+) -> Iterator[Frames | Hole]:
     """Decode what the reader stands before.
 
     Raises:
@@ -125,12 +133,13 @@ def _link(reader: ByteReader, kind: str | None, stream: Readable) -> Iterator[Fr
         file: Link | _Seekable = link
         if kind in _INDEXED and isinstance(stream, io.BufferedReader) and stream.seekable():
             file = _Seekable(stream)
-        with _open_container(file, kind) as container:
+        with _open_container(file, kind, live=live) as container:
             for item in Decoder(container, link, length).items():
                 empty = empty and not isinstance(item, Frames)
                 yield item
     except FaultError as fault:
-        link.drain()
+        if not live:
+            link.drain()
         if kind in _INDEXED and empty and file is link:
             raise FaultError(
                 "keeps its index at its end, which cannot be had from a pipe; save it as a file"
@@ -143,10 +152,12 @@ def _link(reader: ByteReader, kind: str | None, stream: Readable) -> Iterator[Fr
         raise FaultError(link.fault, link.missing_s)
 
 
-def _open_container(file: object, kind: str | None) -> InputContainer:
+def _open_container(file: object, kind: str | None, *, live: bool) -> InputContainer:
     options = {} if kind else {"format_whitelist": _OTHERS}
     if kind == "wav":
-        options["max_size"] = "65536"
+        options["max_size"] = "4096" if live else "65536"
+    if live:
+        options["probesize"] = "8192"
     try:
         return av.open(file, "r", format=kind, options=options)
     except (FFmpegError, ValueError) as error:

@@ -68,8 +68,7 @@ def _hear_all(origin: Origin, raw: RawFormat | None, out: Output) -> None:
         try:
             hear(incoming, raw, out)
         except DetectorError as error:
-            out.waiting(str(error))
-            origin.refuse(str(error))
+            origin.refuse(str(error), out)
 
 
 def _end_with_parent(origin: Origin) -> None:

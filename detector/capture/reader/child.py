@@ -19,7 +19,7 @@ OPEN_S: Final = 30.0
 """How long it may take to write the first byte: ssh connects, ffmpeg looks at what it gets."""
 _LINES_AT_ONCE: Final = 20
 """Of what it prints faster than that is read, the last lines."""
-_END_S: Final = 0.15
+_END_S: Final = 0.1
 """How long it gets to end by itself. The daemon waits for the reader for little longer."""
 
 
@@ -61,7 +61,7 @@ class Child:
         reading.join(_END_S)
         raise SourceError(f"program {name!r} {self._how_it_ended(process.poll())}")
 
-    def refuse(self, why: str) -> None:
+    def refuse(self, why: str, out: Output) -> None:  # noqa: ARG002
         """The reader ends, and the program with it.
 
         Raises:
@@ -73,11 +73,11 @@ class Child:
         """End the program, and what it has started."""
         if self._process is None:
             return
-        for insist in (signal.SIGTERM, signal.SIGKILL):
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._process.pid, insist)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(_END_S)
+        with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
+            os.killpg(self._process.pid, signal.SIGTERM)
+            self._process.wait(_END_S)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
 
     def _how_it_ended(self, code: int | None) -> str:
         words = "".join(f": {line}" for line in self._last_lines)
@@ -93,4 +93,4 @@ class Child:
             for line in data.decode(errors="replace").splitlines()[-_LINES_AT_ONCE:]:
                 if text := plain(line):
                     self._last_lines.append(text)
-                    out.note(text)
+                    out.printed(text)

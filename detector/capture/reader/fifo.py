@@ -40,8 +40,9 @@ class Fifo:
             last, self._descriptor = self._descriptor, self._open()
             os.close(last)
 
-    def refuse(self, why: str) -> None:  # noqa: ARG002
+    def refuse(self, why: str, out: Output) -> None:
         """Read on to the end, and let it fall: the rest has no beginning to be known by."""
+        out.waiting(why)
         poll = select.poll()
         poll.register(self._descriptor, select.POLLIN)
         while True:

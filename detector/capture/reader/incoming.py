@@ -47,8 +47,8 @@ class Incoming:
         self._peeked = b""
 
     def peek(self, size: int) -> bytes:
-        """The first bytes, which `read` gives as well; fewer if there are no more."""
-        while len(self._peeked) < size and (data := self._receive(size - len(self._peeked))):
+        """All that is there, at least so many bytes unless it ends; `read` gives them as well."""
+        while len(self._peeked) < size and (data := self._receive(READ_BYTES)):
             self._peeked += data
         return self._peeked
 

@@ -64,8 +64,9 @@ class Listener:
             if time.monotonic() - came_s < _FLAPPING_S:
                 time.sleep(_PAUSE_S)
 
-    def refuse(self, why: str) -> None:
-        """Tell the writer; its connection is closed next."""
+    def refuse(self, why: str, out: Output) -> None:
+        """Tell the writer too; its connection is closed next."""
+        out.waiting(why)
         if self._writer:
             _tell(self._writer, why)
 

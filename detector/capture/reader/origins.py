@@ -21,8 +21,12 @@ class Origin(Protocol):
         """
         ...
 
-    def refuse(self, why: str) -> None:
-        """The present writer cannot be heard: what else it writes must not pass for another's."""
+    def refuse(self, why: str, out: Output) -> None:
+        """The present writer cannot be heard: say so, and let nothing pass for another writer.
+
+        Raises:
+            SourceError: there will be none.
+        """
         ...
 
     def close(self) -> None:

@@ -41,7 +41,7 @@ class Output:
         self._frames = 0
         self._captured_ns = 0
         self._after_overflow = False
-        self._limit = NoteLimit()
+        self._notes, self._lines = NoteLimit(), NoteLimit()
 
     def begin(self, rate: int, channels: int) -> None:
         """The sound that follows is of this kind, and begins anew."""
@@ -111,7 +111,14 @@ class Output:
 
     def note(self, text: str) -> None:
         """Something for the log, unless there was too much already."""
-        for line in self._limit.pass_on(text, time.monotonic()):
+        self._log(text, self._notes)
+
+    def printed(self, line: str) -> None:
+        """What another program printed, for the log; the same."""
+        self._log(line, self._lines)
+
+    def _log(self, text: str, limit: "NoteLimit") -> None:
+        for line in limit.pass_on(text, time.monotonic()):
             self._write(pack_text(Kind.NOTE, plain(line)))
 
     def _write(self, record: bytes) -> None:

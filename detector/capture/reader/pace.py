@@ -6,6 +6,7 @@ from typing import Final
 AHEAD_S: Final = 5.0
 """How much sound may come ahead of its time, as after a connection. The ring holds eleven seconds,
 and who hears it must have time to."""
+_BURST_S: Final = 1.5
 _WATCH_S: Final = 10.0
 _PAUSE_S: Final = 2.0
 _TOO_SLOW: Final = 0.9
@@ -22,10 +23,15 @@ class Pace:
         """Args: rate: Hertz; say: is told, once each, that the sound is too fast or too slow."""
         self._rate, self._say = rate, say
         self._ahead_s = 0.0
-        self._began_s = self._at_s = 0.0
+        self._began_s: float | None = None
+        self._at_s = self._watched_from_s = 0.0
         self._frames = self._watched = 0
-        self._watched_from_s = 0.0
         self._said_fast = self._said_slow = False
+
+    @property
+    def is_ahead(self) -> bool:
+        """Whether more has come than a large buffer explains."""
+        return self._ahead_s > _BURST_S
 
     def wait_s(self, frames: int, now_s: float) -> float:
         """How long to wait before more than these frames is read.
@@ -34,8 +40,10 @@ class Pace:
             frames: how many have come now.
             now_s: seconds on a clock that goes on evenly.
         """
-        if not self._frames:
+        if self._began_s is None:  # what comes first was made before
             self._began_s = self._at_s = self._watched_from_s = now_s
+            self._ahead_s = frames / self._rate
+            return 0.0
         elapsed_s, self._at_s = now_s - self._at_s, now_s
         self._ahead_s = max(0.0, self._ahead_s - elapsed_s) + frames / self._rate
         self._frames += frames

@@ -102,6 +102,8 @@ class RecordParser:
         size = payload_bytes(header, self._format.channels if self._format else 0)
         if size > MAX_RECORD_BYTES:
             raise FramingError(f"a record of {size} bytes is too long; at most {MAX_RECORD_BYTES}")
+        if self._format and header.size > self._format.rate:
+            raise FramingError("a record is longer than a second")
         return header
 
     def _item(
