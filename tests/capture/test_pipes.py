@@ -144,12 +144,12 @@ def test_a_writer_that_stalls_is_said_to_and_heard_again_when_it_goes_on(tmp_pat
 @pytest.mark.parametrize("kind", ["fifo", "unix", "tcp"])
 def test_stopping_while_nobody_writes_takes_less_than_a_second(tmp_path: Path, kind: str) -> None:
     async def scenario() -> None:
-        address: dict[str, Any] = {
+        kinds: dict[str, dict[str, Any]] = {
             "fifo": {"fifo": tmp_path / "hall"},
             "unix": {"socket": f"unix:{tmp_path}/socket"},
             "tcp": {"socket": f"tcp:127.0.0.1:{free_port()}"},
-        }[kind]
-        async with all_running(hall := source(**address, **RAW)):
+        }
+        async with all_running(hall := source(**kinds[kind], **RAW)):
             await hall.status("offline")
             began = boottime()
         assert boottime() - began < 1

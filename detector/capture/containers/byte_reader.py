@@ -1,5 +1,6 @@
 """Bytes from a file or a pipe, of which the next ones can be looked at."""
 
+import io
 from typing import Final, Protocol
 
 _READ_BYTES: Final = 65_536
@@ -21,11 +22,10 @@ class ByteReader:
 
     def __init__(self, stream: Readable) -> None:
         # read1 returns what there is: a pipe from a live source must not wait for a whole piece.
-        self._source: Readable = stream
         self._read = getattr(stream, "read1", stream.read)
         self._buffer = b""
         self.position = 0
-        """How many bytes were read."""
+        """How many bytes were read, or where in the file that is."""
 
     def peek(self, size: int) -> bytes:
         """All that is there already, but at least so many bytes unless the stream ends."""
@@ -39,6 +39,11 @@ class ByteReader:
         self._buffer = self._buffer[len(data) :]
         self.position += len(data)
         return data
+
+    def seek(self, file: io.BufferedReader, position: int) -> None:
+        """Go on elsewhere in the file that is read."""
+        self._buffer = b""
+        self.position = file.seek(position)
 
     def at_end(self) -> bool:
         return not self.peek(1)

@@ -15,23 +15,29 @@ from av.error import FFmpegError
 
 from detector.capture.containers.byte_reader import ByteReader, Readable
 from detector.capture.containers.decoder import Decoder, FaultError
+from detector.capture.containers.frame_sequence import FrameSequence
 from detector.capture.containers.frames import Frames, Hole
+from detector.capture.containers.indexed import INDEXED, IndexedLink
 from detector.capture.containers.links import Link, PlainLink
 from detector.capture.containers.mp3 import mp3_length
+from detector.capture.containers.mpeg import HEADER_BYTES, mp3_frame
 from detector.capture.containers.ogg import OggLink
 from detector.capture.containers.riff import RiffLink
-from detector.capture.containers.sniff import HEAD_BYTES, id3_bytes, sniff
+from detector.capture.containers.sniff import FRAMES, HEAD_BYTES, id3_bytes, sniff
 from detector.errors import AudioFileError
 
-_INDEXED: Final = frozenset(("mov", "caf"))
-"""Containers that may have their index behind the sound."""
 _OTHERS: Final = (
     "ac3,aa,ape,avi,dts,dtshd,eac3,flv,gsm,iff,latm,loas,mlp,mpc,mpc8,mpeg,mpegts,nut,oma,rm,sbc,"
     "shn,tak,truehd,tta,voc,vqf,wv,xwma"
 )
 """What libavformat may recognise by itself: containers of sound, and none that names other files or
 addresses, as playlists do."""
-_MAGIC_BYTES: Final = 16
+_MAGIC_BYTES: Final = 24
+_MP3_TAG_BYTES: Final = 512
+_PCM_BYTES: Final = "65536"
+"""At once: by itself, libavformat gives out 4096."""
+_LIVE_PROBE_BYTES: Final = "8192"
+"""What libavformat may read before it must give out what it has."""
 _READABLE: Final = "WAV, FLAC, Ogg, MP3, M4A, WebM, Matroska, WMA, AMR, AIFF and others"
 
 
@@ -88,8 +94,6 @@ def _chain(
             faults.append(fault)
             if fault.missing_s:
                 yield Hole(fault.missing_s, str(fault))
-        if kind in _INDEXED:
-            break
     if faults:
         raise AudioFileError(f"{name}: {faults[0]}")
     if not heard:
@@ -102,19 +106,16 @@ def _skip_tags(reader: ByteReader) -> None:
         size = size - len(data) or id3_bytes(reader.peek(10))
 
 
-class _Seekable:
-    """A file for a demuxer that seeks; it is not closed with the demuxer."""
-
-    def __init__(self, file: io.BufferedReader) -> None:
-        file.seek(0)
-        self.read, self.seek, self.tell = file.read, file.seek, file.tell
-
-
-def _open_link(reader: ByteReader, kind: str | None) -> Link:
+def _open_link(reader: ByteReader, kind: str | None, stream: Readable) -> Link:
     if kind == "wav":
-        return RiffLink(reader)
+        riff = RiffLink(reader)
+        return FrameSequence(ByteReader(riff), mp3_frame, riff) if riff.holds_mpeg else riff
     if kind == "ogg":
         return OggLink(reader)
+    if kind in INDEXED and isinstance(stream, io.BufferedReader) and stream.seekable():
+        return IndexedLink(reader, stream, kind)
+    if kind in FRAMES and FRAMES[kind](reader.peek(HEADER_BYTES)[:HEADER_BYTES]):
+        return FrameSequence(reader, FRAMES[kind])
     return PlainLink(reader, kind)
 
 
@@ -126,40 +127,41 @@ def _link(
     Raises:
         FaultError: what is wrong with it.
     """
-    length = mp3_length(reader.peek(512)) if kind == "mp3" else None
-    link = _open_link(reader, kind)
-    empty = True
+    length = mp3_length(reader.peek(_MP3_TAG_BYTES)) if kind == "mp3" else None
+    link = _open_link(reader, kind, stream)
+    demuxer = "mp3" if isinstance(link, FrameSequence) and kind == "wav" else kind
+    decoded_s = 0.0
     try:
-        file: Link | _Seekable = link
-        if kind in _INDEXED and isinstance(stream, io.BufferedReader) and stream.seekable():
-            file = _Seekable(stream)
-        with _open_container(file, kind, live=live) as container:
-            for item in Decoder(container, link, length).items():
-                empty = empty and not isinstance(item, Frames)
+        with _open_container(link, demuxer, live=live) as container:
+            decoder = Decoder(container, link, length)
+            for item in decoder.items():
+                decoded_s = decoder.decoded_s
                 yield item
     except FaultError as fault:
         if not live:
             link.drain()
-        if kind in _INDEXED and empty and file is link:
-            raise FaultError(
-                "keeps its index at its end, which cannot be had from a pipe; save it as a file"
-            ) from None
+        if kind in INDEXED and not decoded_s:
+            what = "is damaged or truncated: its index, which may stand at the end, is not there"
+            if not isinstance(link, IndexedLink):
+                what = "may have its index at its end, which a pipe cannot give; save it as a file"
+            raise FaultError(what) from None
         if link.fault:
-            raise FaultError(link.fault, max(link.missing_s, fault.missing_s)) from None
+            missing_s = max(fault.missing_s, link.missing_share * decoded_s)
+            raise FaultError(link.fault, missing_s) from None
         raise
     link.drain()
     if link.fault:
-        raise FaultError(link.fault, link.missing_s)
+        raise FaultError(link.fault, link.missing_share * decoded_s)
 
 
-def _open_container(file: object, kind: str | None, *, live: bool) -> InputContainer:
+def _open_container(link: Link, kind: str | None, *, live: bool) -> InputContainer:
     options = {} if kind else {"format_whitelist": _OTHERS}
-    if kind == "wav":
-        options["max_size"] = "4096" if live else "65536"
     if live:
-        options["probesize"] = "8192"
+        options["probesize"] = _LIVE_PROBE_BYTES
+    elif isinstance(link, RiffLink) and link.holds_pcm:
+        options["max_size"] = _PCM_BYTES
     try:
-        return av.open(file, "r", format=kind, options=options)
+        return av.open(link, "r", format=kind, options=options)
     except (FFmpegError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         if kind:

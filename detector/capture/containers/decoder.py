@@ -16,6 +16,9 @@ from detector.capture.containers.timestamps import LOOSE_TOLERANCE_S, TOLERANCE_
 
 _FAILURES: Final = 100
 """So many times in a row may reading fail before what follows is given up."""
+_CHECKED: Final = frozenset(("tta", "wavpack"))
+"""Codecs whose decoders give noise for damaged bytes unless they are told to compare checksums."""
+_NO_FRAMES: Final = "bytes that are none of the sound's frames"
 _ROUNDING_S: Final = 0.15
 """By so much may a header's duration be wrong: it counts encoders' silence, or is rounded."""
 _FLAC_HEADER_BYTES: Final = 16
@@ -56,15 +59,21 @@ class Decoder:
         self._container, self._stream = container, stream
         self._link, self._length = link, length
         self.codec: str = stream.codec_context.name
+        if self.codec in _CHECKED:
+            stream.codec_context.options = {"err_detect": "crccheck+explode"}
         loose = self.codec == "vorbis"
         self._timeline = Timeline(LOOSE_TOLERANCE_S if loose else TOLERANCE_S)
         self._block = 0
         """Frames in the first block that was decoded."""
         self._reason = ""
         """Why the last packets gave no frames; empty if they did."""
-        self._count = 0
-        """Frames that were decoded."""
-        self._decoded_s = 0.0
+        self._failures = 0
+        """How many packets these were."""
+        self._end_s = 0.0
+        """Where the last packet ends."""
+        self._lost_s = 0.0
+        """How much the link has lost since the last frame."""
+        self.decoded_s = 0.0
         """How much was given out, holes and all."""
         self._behind: list[Frames] = []
         """What is silence of the encoder, unless more follows."""
@@ -77,6 +86,8 @@ class Decoder:
             return length.frames / stream.rate if stream.rate else None
         if stream.duration is not None and stream.time_base is not None:
             return float(stream.duration * stream.time_base)
+        if self._container.duration is not None and len(self._container.streams) == 1:
+            return self._container.duration / av.time_base
         return None
 
     def items(self) -> Iterator[Frames | Hole]:
@@ -86,13 +97,21 @@ class Decoder:
             FaultError: the end is missing. All else was given out before.
         """
         for packet in self._packets():
+            self._note(packet)
             try:
                 decoded = packet.decode()
             except (FFmpegError, ValueError) as error:
+                self._failures += 1
                 self._damaged(error)
                 continue
             for index, frame in enumerate(decoded):
                 yield from self._place(frame, packet if index == 0 else None)
+        lost_s = self._lost_s + self._link.lost_s(None)
+        if self._failures > 1:  # one is the rest of a frame, as padding leaves it
+            lost_s += self._timeline.until(self._end_s)
+        if lost_s:
+            self.decoded_s += lost_s
+            yield Hole(lost_s, self._reason or _NO_FRAMES)
         self._check_end()
 
     def _packets(self) -> "Iterator[av.Packet[AudioStream]]":
@@ -107,6 +126,12 @@ class Decoder:
                 self._damaged(error)
             else:
                 return
+
+    def _note(self, packet: "av.Packet[AudioStream]") -> None:
+        if packet.pos is not None:
+            self._lost_s += self._link.lost_s(packet.pos)
+        if packet.pts is not None and packet.size:
+            self._end_s = float((packet.pts + (packet.duration or 0)) * packet.time_base)
 
     def _damaged(self, error: Exception) -> None:
         self._reason = getattr(error, "strerror", None) or str(error)
@@ -130,11 +155,12 @@ class Decoder:
             first = first_frame(bytes(packet)[:_FLAC_HEADER_BYTES], self._block) if packet else None
             at_s = None if first is None else first / frames.rate
         absent_s = self._timeline.absent_s(at_s, duration_s, damaged=bool(self._reason))
+        if self._lost_s:
+            absent_s, self._reason = absent_s + self._lost_s, self._reason or _NO_FRAMES
         if absent_s:
             yield Hole(absent_s, self._reason or "time stamps leave it out")
-        self._reason = ""
-        self._count += len(frames.samples)
-        self._decoded_s += duration_s + absent_s
+        self._reason, self._failures, self._lost_s = "", 0, 0.0
+        self.decoded_s += duration_s + absent_s
         yield from self._without_padding(self._up_to_the_end(frames))
 
     def _up_to_the_end(self, frames: Frames) -> Frames:
@@ -144,7 +170,7 @@ class Decoder:
             return frames
         # Of a stream on a single page, libavformat counts the first block, which gives no sound.
         begin_s = self._timeline.begin_s if self._timeline.begin_s > _FIRST_BLOCK_S else 0.0
-        excess = round((begin_s + self._decoded_s) * frames.rate) - end
+        excess = round((begin_s + self.decoded_s) * frames.rate) - end
         if not 0 < excess <= _LONGEST_EXCESS:
             return frames
         return Frames(frames.samples[: max(0, len(frames.samples) - excess)], frames.rate)
@@ -155,7 +181,7 @@ class Decoder:
             if len(frames.samples):
                 yield frames
             return
-        excess = self._count - self._length.frames
+        excess = round(self.decoded_s * frames.rate) - self._length.frames
         self._behind.append(frames)
         if excess > self._length.padding + len(frames.samples):
             yield from self._behind
@@ -173,10 +199,10 @@ class Decoder:
 
     def _check_end(self) -> None:
         promised_s = self.promised_s or 0.0
-        missing_s = promised_s - self._decoded_s
+        missing_s = promised_s - self.decoded_s
         if missing_s > _ROUNDING_S:
             raise FaultError(
                 f"is truncated: its header promises {promised_s:.2f} s, only "
-                f"{self._decoded_s:.2f} s can be decoded",
+                f"{self.decoded_s:.2f} s can be decoded",
                 missing_s,
             )

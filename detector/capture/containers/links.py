@@ -18,13 +18,17 @@ _HEADERS: Final = {
     "au": rb"\.snd\x00\x00\x00[\x18-\xff]",
     "caf": rb"caff\x00[\x01\x02]\x00\x00desc",
     "flac": rb"fLaC[\x00\x80]\x00\x00\x22",
+    "flv": rb"FLV\x01[\x01\x04\x05]\x00\x00\x00\x09\x00\x00\x00\x00",
     "matroska": rb"\x1a\x45\xdf\xa3.{4,40}(?:webm|matroska)",
-    "mp3": rb"ID3[\x02-\x04][\x00-\x09].[\x00-\x7f]{4}"
-    rb"|\xff[\xe2-\xff][\x10-\xef].(?:.{9}|.{17}|.{32})(?:Xing|Info)",
+    "tta": rb"TTA1[\x01\x03]\x00[\x01-\x08]\x00",
+    "voc": rb"Creative Voice File\x1a",
+    "wv": rb"wvpk.{4}[\x00-\x20]\x04.{6}\x00{4}.{5}"
+    rb"[\x08-\x0f\x18-\x1f\x28-\x2f\x38-\x3f\x48-\x4f\x58-\x5f\x68-\x6f\x78-\x7f"
+    rb"\x88-\x8f\x98-\x9f\xa8-\xaf\xb8-\xbf\xc8-\xcf\xd8-\xdf\xe8-\xef\xf8-\xff]",
 }
 """What begins a recording and does not occur within one, by libavformat's name of the demuxer.
-An MP3's first frame (Xing, Info) tells how much silence its encoder put before the sound and behind
-it: unless it is found, that silence is heard in the middle."""
+A WavPack block is the first if it begins at sample 0 and is the first of its channels."""
+_DRAINED: Final = 1 << 16
 _LONGEST: Final = 64
 """Bytes that any of these has, at most."""
 
@@ -39,8 +43,8 @@ class Link(ABC):
         self._rest = b""
         self.fault = ""
         """What is wrong with it, once it is read to its end; empty if nothing is."""
-        self.missing_s = 0.0
-        """How many seconds of sound are then absent, as far as its header tells."""
+        self.missing_share = 0.0
+        """How much is then absent, by its header, as a multiple of what there is."""
         self.end_frame: int | None = None
         """Where its sound ends, at its rate, once that was read; what is decoded beyond is none."""
 
@@ -50,11 +54,19 @@ class Link(ABC):
         self._rest = data[size:]
         return data[:size]
 
-    def drain(self) -> int:
-        """Read what is left; how many bytes that was."""
-        left = len(self._rest) + sum(map(len, self._pieces))
-        self._rest = b""
-        return left
+    def drain(self) -> None:
+        """Read what is left."""
+        while self.read(_DRAINED):
+            pass
+
+    def lost_s(self, _position: int | None) -> float:
+        """How much sound was lost before a place, in seconds, if no time stamp tells it.
+
+        Args:
+            _position: in the bytes that were read; None is the end. What was told is not told
+                again.
+        """
+        return 0.0
 
     @abstractmethod
     def _content(self) -> Iterator[bytes]:

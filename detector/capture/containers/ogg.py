@@ -4,6 +4,7 @@ Format: RFC 3533, section 6.
 """
 
 import struct
+import zlib
 from collections.abc import Iterator
 from typing import Final
 
@@ -11,43 +12,75 @@ from detector.capture.containers.links import Link
 
 _HEADER_BYTES: Final = 27
 _MAGIC: Final = b"OggS\x00"
+_FLAGS_AT: Final = 5
 _BEGINS: Final = 2
 _ENDS: Final = 4
+_GRANULE_AT: Final = 6
+_SERIAL_AND_NUMBER: Final = struct.Struct("<II")
+_SERIAL_AT: Final = 14
+_CRC_AT: Final = 22
+_SEGMENTS_AT: Final = 26
+_REVERSED: Final = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+"""Each byte with its bits in the other order."""
 
 
 class OggLink(Link):
     """One recording: it ends where, behind pages of sound, a stream begins."""
 
     def _content(self) -> Iterator[bytes]:
-        """Page by page, and what is none as it is: libavformat finds the next one."""
+        """Give out the pages that are intact."""
         without_end: set[int] = set()
-        streams: set[int] = set()
+        numbers: dict[int, int] = {}
         beginning = True
-        while header := self._reader.peek(_HEADER_BYTES)[:_HEADER_BYTES]:
-            if not header.startswith(_MAGIC) or len(header) < _HEADER_BYTES:
-                yield self._up_to_a_page()
+        while self._reader.peek(1):
+            page = self._next_page()
+            if not page:
                 continue
-            flags, serial = header[5], struct.unpack_from("<I", header, 14)[0]
+            flags = page[_FLAGS_AT]
+            serial, number = _SERIAL_AND_NUMBER.unpack_from(page, _SERIAL_AT)
             if flags & _BEGINS and not beginning:
                 break
             beginning = beginning and bool(flags & _BEGINS)
-            streams |= {serial}
+            self._reader.read(len(page))
             without_end |= {serial}
             if flags & _ENDS:
                 without_end -= {serial}
-                if len(streams) == 1:
-                    self.end_frame = struct.unpack_from("<Q", header, 6)[0]
-            page = _HEADER_BYTES + header[26]
-            page += sum(self._reader.peek(page)[_HEADER_BYTES:page])
-            if len(self._reader.peek(page)) < page:
-                without_end |= {serial}
-            yield self._reader.read(page)
+                if numbers.keys() <= {serial}:
+                    self.end_frame = struct.unpack_from("<Q", page, _GRANULE_AT)[0]
+                if number != numbers.get(serial, number - 1) + 1:
+                    # Only in pages that are not the last one does libavformat heed the time.
+                    page = _without_end(page)
+            numbers[serial] = number
+            yield page
         if without_end:
             self.fault = "is truncated: the stream has no end"
 
-    def _up_to_a_page(self) -> bytes:
+    def _next_page(self) -> bytes:
+        """Look at the page that comes next, if it is whole; otherwise pass over what is there."""
+        header = self._reader.peek(_HEADER_BYTES)
+        if header.startswith(_MAGIC) and len(header) >= _HEADER_BYTES:
+            size = _HEADER_BYTES + header[_SEGMENTS_AT]
+            size += sum(self._reader.peek(size)[_HEADER_BYTES:size])
+            page = self._reader.peek(size)[:size]
+            if len(page) == size and page == _with_crc(page):
+                return page
         window = self._reader.peek(_HEADER_BYTES)
         at = window.find(_MAGIC, 1)
-        if at < 0:
-            at = max(1, len(window) - len(_MAGIC))
-        return self._reader.read(at)
+        self._skip(at if at > 0 else max(1, len(window) - len(_MAGIC)))
+        return b""
+
+    def _skip(self, size: int) -> None:
+        self._reader.read(size)
+
+
+def _without_end(page: bytes) -> bytes:
+    flags = page[_FLAGS_AT] & ~_ENDS
+    return _with_crc(page[:_FLAGS_AT] + bytes((flags,)) + page[_FLAGS_AT + 1 :])
+
+
+def _with_crc(page: bytes) -> bytes:
+    """Fill in the checksum: the polynomial of CRC-32, but with the highest bit first."""
+    empty = page[:_CRC_AT] + bytes(4) + page[_CRC_AT + 4 :]
+    reflected = zlib.crc32(empty.translate(_REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    crc = int(f"{reflected:032b}"[::-1], 2)
+    return empty[:_CRC_AT] + struct.pack("<I", crc) + empty[_CRC_AT + 4 :]

@@ -12,6 +12,7 @@ import struct
 from collections.abc import Iterator
 from typing import Final
 
+from detector.capture.containers.byte_reader import ByteReader
 from detector.capture.containers.links import Link
 
 _UNKNOWN: Final = 0xFFFFFFFF
@@ -30,6 +31,12 @@ _KNOWN: Final = frozenset(
 )
 """Chunks that stand behind the sound in files of many programs."""
 _NAME: Final = re.compile(rb"[A-Za-z0-9_][ -~]{3}")
+_PADDING_BYTES: Final = 7
+"""At most, behind the last chunk."""
+_PCM_TAGS: Final = (b"\x01\x00", b"\x03\x00", b"\xfe\xff")
+"""Format tags of whole numbers, of floating-point ones, and of what is mostly one of them."""
+_MPEG_TAGS: Final = (b"\x50\x00", b"\x55\x00")
+"""Format tags of MPEG audio, and of layer III of it."""
 _FAR: Final = 1 << 18
 """Bytes within which chunks of other names must lead to the end or to a known one."""
 _LONGEST_FORMAT: Final = 4096
@@ -47,50 +54,65 @@ def _is_streamed(size: int) -> bool:
 class RiffLink(Link):
     """One recording as a WAV of unknown length, so that libavformat reads all of it."""
 
+    def __init__(self, reader: ByteReader) -> None:
+        """Read the header, up to the sound."""
+        super().__init__(reader)
+        self._order = ">" if reader.peek(4).startswith(b"RIFX") else "<"
+        self._form, self._promised, self._padding = (
+            self._wave64() if reader.peek(4).startswith(b"riff") else self._riff(self._order)
+        )
+        self.holds_mpeg = self._form[:2] in _MPEG_TAGS
+        """Whether the sound is MPEG audio, which needs no header: none is given out."""
+        self.holds_pcm = self._form[:2] in _PCM_TAGS
+        """Whether it is made of samples, of which any number can be decoded at once."""
+
     def _content(self) -> Iterator[bytes]:
-        order = ">" if self._reader.peek(4).startswith(b"RIFX") else "<"
-        header = self._wave64() if self._reader.peek(4).startswith(b"riff") else self._riff(order)
-        if header is None:
+        order, form = self._order, self._form
+        if not form:
             self.fault = "is damaged or truncated: no sound follows its header"
             return
-        form, promised = header
-        unknown = struct.pack("<I", _UNKNOWN)
-        yield (b"RIFX" if order == ">" else b"RIFF") + unknown + b"WAVE"
-        yield b"fmt " + struct.pack(order + "I", len(form)) + form + b"data" + unknown
-        rate = struct.unpack_from(order + "I", form, 8)[0] if len(form) >= 12 else 0  # noqa: PLR2004
-        yield from self._sound(promised, rate)
+        if not self.holds_mpeg:
+            unknown = struct.pack("<I", _UNKNOWN)
+            yield (b"RIFX" if order == ">" else b"RIFF") + unknown + b"WAVE"
+            yield b"fmt " + struct.pack(order + "I", len(form)) + form + b"data" + unknown
+        yield from self._sound(self._promised)
 
-    def _riff(self, order: str) -> tuple[bytes, int] | None:
-        """Read up to the sound: the format, and how many bytes of sound the header promises."""
+    def _riff(self, order: str) -> tuple[bytes, int, int]:
+        """Read up to the sound.
+
+        Returns:
+            The format (empty if no sound follows), how many bytes of sound are promised, and how
+            many fill them up.
+        """
         long = self._exactly(_HEADER_BYTES).startswith((b"RF64", b"BW64"))
         form, long_size = b"", 0
         while len(header := self._exactly(8)) == 8:  # noqa: PLR2004
             name, size = struct.unpack(order + "4sI", header)
             if name == b"data":
-                return form, long_size if long and size == _UNKNOWN else size
+                return form, long_size if long and size == _UNKNOWN else size, size % 2
             body = self._exactly(size) if size <= _LONGEST_FORMAT else b""
             if name == b"fmt ":
                 form = body
             elif name == b"ds64" and len(body) >= 16:  # noqa: PLR2004
                 long_size = struct.unpack_from("<Q", body, 8)[0]
             self._skip(size - len(body) + size % 2)
-        return None
+        return b"", 0, 0
 
-    def _wave64(self) -> tuple[bytes, int] | None:
+    def _wave64(self) -> tuple[bytes, int, int]:
         self._exactly(_W64_HEADER_BYTES)
         form = b""
         while len(header := self._exactly(_W64_CHUNK.size)) == _W64_CHUNK.size:
             name, size = _W64_CHUNK.unpack(header)
             size = max(0, size - _W64_CHUNK.size)
             if name.startswith(b"data"):
-                return form, size
+                return form, size, -size % 8
             body = self._exactly(size) if size <= _LONGEST_FORMAT else b""
             if name.startswith(b"fmt "):
                 form = body
             self._skip(size - len(body) + -size % 8)
-        return None
+        return b"", 0, 0
 
-    def _sound(self, promised: int, bytes_per_second: int) -> Iterator[bytes]:
+    def _sound(self, promised: int) -> Iterator[bytes]:
         """What the chunk holds; afterwards the reader stands at the next recording, or the end."""
         count = 0
         streamed = _is_streamed(promised)
@@ -103,8 +125,8 @@ class RiffLink(Link):
                     break
                 size = min(size, joined.start())
             if count == end:
-                if self._other_chunks_follow(promised % 2):
-                    self._skip_chunks(promised % 2)
+                if self._other_chunks_follow():
+                    self._skip_chunks()
                     break
                 # The size is wrong; if it is the rest of a division by 2^32, this is its next end.
                 end += _WRAP
@@ -116,10 +138,12 @@ class RiffLink(Link):
                 f"is truncated: its header promises {promised} bytes of audio, only {count} are "
                 "there"
             )
-            self.missing_s = (promised - count) / bytes_per_second if bytes_per_second else 0.0
+            self.missing_share = (promised - count) / count if count else 0.0
 
-    def _other_chunks_follow(self, padding: int) -> bool:
-        at = padding
+    def _other_chunks_follow(self) -> bool:
+        if len(self._reader.peek(_PADDING_BYTES + 1)) <= _PADDING_BYTES:
+            return True
+        at = self._padding
         while at < _FAR:
             header = self._reader.peek(at + 8)[at : at + 8]
             if not header:
@@ -134,8 +158,8 @@ class RiffLink(Link):
                 return False
         return False
 
-    def _skip_chunks(self, padding: int) -> None:
-        self._skip(padding)
+    def _skip_chunks(self) -> None:
+        self._skip(self._padding)
         while header := self._reader.peek(_HEADER_BYTES)[:8]:
             if _JOINED.match(self._reader.peek(_HEADER_BYTES)):
                 return

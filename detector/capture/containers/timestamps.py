@@ -9,6 +9,7 @@ TOLERANCE_S: Final = 0.015
 """Containers round time stamps to a millisecond or so. Hardly a frame of any codec is shorter."""
 LOOSE_TOLERANCE_S: Final = 0.12
 """Where the length of frames varies, time stamps are only right once a page (Vorbis)."""
+_SMALLEST_S: Final = 0.0005
 _ABSURD_S: Final = 86_400.0
 """A jump by a day or more is a damaged time stamp."""
 
@@ -42,5 +43,10 @@ class Timeline:
             at_s = due_s
         self._due_s = at_s + duration_s
         jump = at_s - due_s
-        smallest = 0.0005 if damaged else self._tolerance_s
+        smallest = _SMALLEST_S if damaged else self._tolerance_s
         return jump if smallest < jump < _ABSURD_S else 0.0
+
+    def until(self, end_s: float) -> float:
+        """How much is absent between the last frame and the end of the last packet."""
+        left_s = end_s - (self._due_s or 0.0)
+        return left_s if _SMALLEST_S < left_s < _ABSURD_S else 0.0
