@@ -75,6 +75,10 @@ class RunningCapture:
         )
 
     @property
+    def end_sample(self) -> int:
+        return self._ring.end_sample
+
+    @property
     def end_s(self) -> float:
         """How many seconds were heard or are known to be missing."""
         return self._ring.end_sample / SAMPLE_RATE

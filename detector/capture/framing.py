@@ -2,13 +2,13 @@
 
 A stream is one format record, then one audio record for each block, and an error record if the
 program knows why it ends. A program that goes on while there is no sound says so with a record of
-kind 5; a format record begins the next stream. A record is a header of 36 bytes and a payload. All
+kind 7; a format record begins the next stream. A record is a header of 36 bytes and a payload. All
 numbers are little-endian; the header is `<4sB3xQqQI`:
 
     bytes  type    field
     0-3    4s      magic           b"DMIC"
     4      u8      kind            1 format, 2 audio, 3 audio after an overflow, 4 error,
-                                   5 waiting, 6 note
+                                   7 offline, 8 note
     5-7            zero
     8-15   u64     first_sample    index of the payload's first frame in the device's stream
     16-23  i64     captured_ns     when its last frame had been captured, on CLOCK_BOOTTIME
@@ -18,7 +18,7 @@ numbers are little-endian; the header is `<4sB3xQqQI`:
     kind   payload
     1      u32 frames per second, u32 channels
     2, 3   size frames of float32, channels interleaved, full scale is ±1
-    4-6    UTF-8 text for the user
+    4-8    UTF-8 text for the user
 
 So a program that captures one second of silence is:
 
@@ -59,10 +59,10 @@ class Kind(enum.IntEnum):
     """Audio before which the sound system lost samples; it does not say how many."""
     ERROR = 4
     """Why the program ends: UTF-8 text for the user."""
-    WAITING = 5
+    OFFLINE = 7
     """Why there is no sound at present, for which the program waits: UTF-8 text; empty is no news.
     What follows begins with a format."""
-    NOTE = 6
+    NOTE = 8
     """Something that a person should know: UTF-8 text for the log."""
 
 

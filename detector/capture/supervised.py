@@ -142,8 +142,8 @@ class SupervisedProgram:
                     self._logged_reason = None
                     self._set_status("listening", on_status)
                     self._write(header, payload, stream, ring)
-                elif header.kind is Kind.WAITING:
-                    watch.waiting()
+                elif header.kind is Kind.OFFLINE:
+                    watch.offline()
                     self._set_status("offline", on_status)
                     self._end_stream(ring)
                     if payload:
@@ -205,7 +205,7 @@ class _Watch:
         self._first_block_s = self._first_block_s or now_s
         self.delivered_s = now_s - self._first_block_s
 
-    def waiting(self) -> None:
+    def offline(self) -> None:
         """The program says that there is none for now."""
         self.stop()
         self._deadline.reschedule(None)

@@ -32,7 +32,7 @@ class Child:
         self._last_lines: deque[str] = deque(maxlen=2)
 
     def writers(self, out: Output) -> Iterator[Incoming]:
-        out.waiting("")
+        out.offline("")
         name = self._command[0]
         try:
             process = self._process = subprocess.Popen(

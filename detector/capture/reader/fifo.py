@@ -25,14 +25,14 @@ class Fifo:
         self._descriptor = -1
 
     def writers(self, out: Output) -> Iterator[Incoming]:
-        out.waiting(f"nobody writes to {self._path}")
+        out.offline(f"nobody writes to {self._path}")
         self._descriptor = self._open()
         while True:
             self._until_written()
             yield Incoming(
                 self._descriptor,
                 quiet=out.flush,
-                silent=lambda: out.waiting(f"{self._path} is open, but nothing is written to it"),
+                silent=lambda: out.offline(f"{self._path} is open, but nothing is written to it"),
             )
             out.ended(f"nobody writes to {self._path} any more")
             # The next one is opened first, so that a writer never finds no reader; and only a
@@ -42,7 +42,7 @@ class Fifo:
 
     def refuse(self, why: str, out: Output) -> None:
         """Read on to the end, and let it fall: the rest has no beginning to be known by."""
-        out.waiting(why)
+        out.offline(why)
         poll = select.poll()
         poll.register(self._descriptor, select.POLLIN)
         while True:

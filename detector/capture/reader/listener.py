@@ -35,7 +35,7 @@ class Listener:
         listening = self._listening = self._listen()
         if not self._address.path and not self._address.is_loopback:
             out.note(f"{self._name} is open to other machines: whoever reaches it is heard")
-        out.waiting(f"nobody sends to {self._name}")
+        out.offline(f"nobody sends to {self._name}")
 
         def turn_away() -> None:
             with contextlib.suppress(OSError):
@@ -66,7 +66,7 @@ class Listener:
 
     def refuse(self, why: str, out: Output) -> None:
         """Tell the writer too; its connection is closed next."""
-        out.waiting(why)
+        out.offline(why)
         if self._writer:
             _tell(self._writer, why)
 

@@ -96,13 +96,13 @@ class Output:
         """There is no sound any more; unless that is known, and why."""
         self.flush()
         if self._told_format:
-            self.waiting(why)
+            self.offline(why)
 
-    def waiting(self, why: str) -> None:
+    def offline(self, why: str) -> None:
         """There is no sound for now. What comes next begins anew."""
         self.flush()
         self._told_format = False
-        self._write(pack_text(Kind.WAITING, plain(why)))
+        self._write(pack_text(Kind.OFFLINE, plain(why)))
 
     def error(self, why: str) -> None:
         """The reader ends."""

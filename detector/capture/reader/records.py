@@ -95,7 +95,7 @@ class RecordParser:
 
     def _checked(self, header: Header) -> Header:
         """Refuse a record before its payload is read."""
-        if header.kind in (Kind.WAITING, Kind.NOTE):
+        if header.kind in (Kind.OFFLINE, Kind.NOTE):
             raise FramingError("a writer's records are format, audio and error")
         if header.kind in (Kind.AUDIO, Kind.AUDIO_AFTER_OVERFLOW) and self._format is None:
             raise FramingError("audio before the format of the stream")
