@@ -2,9 +2,7 @@
 
 import ipaddress
 from pathlib import Path
-from typing import Annotated, Final, Literal
-
-from pydantic import BeforeValidator
+from typing import Final, Literal
 
 SampleFormat = Literal[
     "u8", "s8", "s16le", "s16be", "s24le", "s24be", "s24_32le", "s32le", "s32be",
@@ -31,11 +29,9 @@ ALSA: Final = {
 }
 """What `arecord -f` calls them."""
 
-NamedSampleFormat = Annotated[
-    SampleFormat,
-    BeforeValidator(lambda name: ALSA.get(name, name) if isinstance(name, str) else name),
-]
-
+MIN_RATE: Final = 8_000
+MAX_RATE: Final = 384_000
+"""Hertz."""
 MOST_CHANNELS: Final = 64
 _LONGEST_PATH: Final = 107
 """Bytes of a UNIX socket's path, on Linux."""

@@ -6,7 +6,14 @@ from typing import Final, Literal, Self
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from detector.settings.base import FileSettings, beside
-from detector.settings.pcm import MOST_CHANNELS, NamedSampleFormat, SocketAddress
+from detector.settings.pcm import (
+    ALSA,
+    MAX_RATE,
+    MIN_RATE,
+    MOST_CHANNELS,
+    SampleFormat,
+    SocketAddress,
+)
 from detector.spec import Slug
 
 KINDS: Final = ("device", "audio_file", "program", "socket", "fifo")
@@ -27,11 +34,11 @@ class SourceSettings(FileSettings):
     """Where another program may send sound to: `unix:/path` or `tcp:ADDRESS:PORT`."""
     fifo: Path | None = None
     """A named pipe that another program writes sound to; it is made if there is none."""
-    rate: int | None = Field(None, ge=8_000, le=192_000)
+    rate: int | None = Field(None, ge=MIN_RATE, le=MAX_RATE)
     """Hertz, of bare samples that a program, socket or FIFO delivers."""
     channels: int | None = Field(None, ge=1, le=MOST_CHANNELS)
     """How many are interleaved in bare samples."""
-    sample_format: NamedSampleFormat | None = None
+    sample_format: SampleFormat | None = None
     """What bare samples are; as ffmpeg or arecord calls it."""
     permissions: str = Field("0660", pattern=r"^0?[0-7]{3}$")
     """Of a UNIX socket, or a FIFO that is made: who may write, as chmod takes it."""
@@ -48,6 +55,11 @@ class SourceSettings(FileSettings):
         if isinstance(value, int) and value < 1:
             raise ValueError("channels are counted from 1")
         return value
+
+    @field_validator("sample_format", mode="before")
+    @classmethod
+    def _as_ffmpeg_calls_it(cls, value: object) -> object:
+        return ALSA.get(value, value) if isinstance(value, str) else value
 
     @field_validator("fifo", mode="before")
     @classmethod

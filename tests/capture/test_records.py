@@ -184,7 +184,7 @@ def check_harmless(data: bytes, chunk: int) -> None:
                 if isinstance(item, RecordedAudio):
                     assert item.frames.size * 4 <= MAX_RECORD_BYTES
                     assert item.captured_ns <= 100 * SECOND
-                    assert 0 <= item.skipped <= 11 * 192_000
+                    assert 0 <= item.skipped <= 11 * 384_000
                     heard += item.frames.size
             assert parser.buffered <= MAX_RECORD_BYTES + chunk
     except FramingError:

@@ -11,13 +11,13 @@ import threading
 from typing import Final
 
 from detector.capture.pcm import RawFormat
+from detector.capture.reader.arguments import parser
 from detector.capture.reader.child import Child
 from detector.capture.reader.fifo import Fifo
 from detector.capture.reader.hearing import hear
 from detector.capture.reader.listener import Listener
 from detector.capture.reader.origins import Origin
 from detector.capture.reader.output import Output
-from detector.capture.reader.program import parser
 from detector.errors import DetectorError
 
 EXIT_FAILED: Final = 4

@@ -1,6 +1,5 @@
-"""The command line of the reader."""
+"""The reader, as the daemon runs it."""
 
-import argparse
 import sys
 from pathlib import Path
 from typing import Final
@@ -14,7 +13,7 @@ _LONGEST_PAUSE_S: Final = 15.0
 
 
 def program(settings: SourceSettings) -> CaptureProgram:
-    """The reader, as the daemon runs it for a source with `program`, `socket` or `fifo`."""
+    """The reader of a source with `program`, `socket` or `fifo`."""
     command = [sys.executable, "-m", "detector.capture.reader"]
     if raw := raw_format(settings):
         command += ["--raw", str(raw.rate), str(raw.channels), raw.sample_format]
@@ -36,15 +35,3 @@ def raw_format(settings: SourceSettings) -> RawFormat | None:
     if settings.rate is None or settings.channels is None or settings.sample_format is None:
         return None
     return RawFormat(settings.rate, settings.channels, settings.sample_format)
-
-
-def parser() -> argparse.ArgumentParser:
-    """What `program` writes."""
-    found = argparse.ArgumentParser(prog="python -m detector.capture.reader")
-    found.add_argument("--raw", nargs=3, metavar=("RATE", "CHANNELS", "SAMPLE_FORMAT"))
-    found.add_argument("--permissions", default="0660", help="of a UNIX socket or FIFO it makes")
-    origin = found.add_mutually_exclusive_group(required=True)
-    origin.add_argument("--socket", help="unix:/path or tcp:ADDRESS:PORT")
-    origin.add_argument("--fifo", type=Path, help="a named pipe; it is made if there is none")
-    origin.add_argument("--program", nargs=argparse.REMAINDER, help="and its arguments, at the end")
-    return found

@@ -17,9 +17,8 @@ from detector.capture.framing import (
     unpack_format,
     unpack_header,
 )
-from detector.capture.resample import MAX_RATE, MIN_RATE
 from detector.records import FloatArray
-from detector.settings.pcm import MOST_CHANNELS
+from detector.settings.pcm import MAX_RATE, MIN_RATE, MOST_CHANNELS
 
 MAX_RECORD_BYTES: Final = 1 << 20
 _SECOND: Final = 1_000_000_000
