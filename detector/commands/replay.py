@@ -5,10 +5,12 @@ import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import cast, get_args
 
 from detector.capture.clock import FixedClock
-from detector.capture.recording import open_audio, open_pcm
-from detector.errors import DetectorError
+from detector.capture.pcm import RawFormat
+from detector.capture.recording import open_audio, open_stdin
+from detector.errors import ConfigError, DetectorError
 from detector.events.segments.suppression import SuppressionGate
 from detector.explanations import Suppression
 from detector.loading import LoadedModel, load_models
@@ -19,9 +21,10 @@ from detector.publish.console import ConsolePublisher
 from detector.publish.event_lines import LinesPublisher
 from detector.publish.messages import MessageFactory
 from detector.publish.publisher import Publisher
-from detector.records import AudioBlock, Event, Gap, Scores, Window, to_seconds
+from detector.records import SAMPLE_RATE, AudioBlock, Event, Gap, Scores, Window, to_seconds
 from detector.settings.load import load_config
 from detector.settings.patterns import PatternSettings
+from detector.settings.pcm import ALSA, SampleFormat
 from detector.slugs import slugify
 
 NODE = "replay"
@@ -36,8 +39,7 @@ def replay_files(
     real_time: bool,
     as_json: bool,
     start: datetime | None,
-    rate: int,
-    channels: int,
+    raw: RawFormat | None,
 ) -> None:
     config = load_config(config_file)
     configure(config.log)
@@ -48,7 +50,7 @@ def replay_files(
     failures: list[DetectorError] = []
     for file, source in zip(files, _source_names(files), strict=True):
         try:
-            opened = open_pcm(sys.stdin.buffer, rate, channels) if file == "-" else open_audio(file)
+            opened = open_stdin(sys.stdin.buffer, raw) if file == "-" else open_audio(file)
             with opened as items:
                 paced = _paced(items) if real_time else items
                 output = _Output(source, schedule, clock, publisher)
@@ -59,6 +61,23 @@ def replay_files(
             failures.append(error)
     if failures:
         sys.exit(failures[0].exit_code)
+
+
+def raw_format(
+    rate: int | None, channels: int | None, sample_format: str | None
+) -> RawFormat | None:
+    """What bare samples on stdin are; None if nothing was said of it.
+
+    Raises:
+        ConfigError: there is no such sample format.
+    """
+    if rate is None and channels is None and sample_format is None:
+        return None
+    name = ALSA.get(sample_format or "", sample_format or "s16le")
+    known = get_args(SampleFormat)
+    if name not in known:
+        raise ConfigError(f"--sample-format {sample_format}: there are {', '.join(known)}")
+    return RawFormat(rate or SAMPLE_RATE, channels or 1, cast("SampleFormat", name))
 
 
 class _Output:
