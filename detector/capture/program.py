@@ -16,6 +16,9 @@ class CaptureProgram:
     """What it captures, for errors: device 'hall'."""
     command: tuple[str, ...]
     """The executable and its arguments."""
+    complete: bool = False
+    """Whether what it hears comes by a way that loses and makes up nothing, but may hold it back:
+    a pipe or TCP, and no sound server."""
     longest_pause_s: float = 2.0
     """Between two starts. Opening takes two seconds more, and a device that returns is to be heard
     within five."""

@@ -59,7 +59,7 @@ class SupervisedProgram:
         self.clock = SampleClock()
         self._program = program
         self._channel = channel
-        self._timeline = Timeline(self.clock)
+        self._timeline = Timeline(self.clock, complete=program.complete)
         self._log = structlog.get_logger().bind(source=source_name)
         self._status: CaptureStatus | None = None
         self._logged_reason: str | None = None

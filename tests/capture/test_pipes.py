@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import signal
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -139,6 +140,58 @@ def test_a_writer_that_stalls_is_said_to_and_heard_again_when_it_goes_on(tmp_pat
             assert gap.length / SAMPLE_RATE == pytest.approx(went_on - stopped, abs=0.1)
 
     asyncio.run(scenario())
+
+
+def test_the_rest_of_what_cannot_be_heard_is_not_heard_as_bare_samples(tmp_path: Path) -> None:
+    """The writer is read to its end; the next one is heard."""
+    garbage = b"fLaC" + bytes(range(256)) * 1000
+
+    async def scenario() -> None:
+        hall = source(fifo=tmp_path / "hall", **RAW)
+        async with all_running(hall):
+            descriptor = await opened(tmp_path / "hall")
+            os.set_blocking(descriptor, True)
+            await asyncio.to_thread(os.write, descriptor, garbage)
+            await hall.reason(logs, "the stream: ")
+            await asyncio.to_thread(os.write, descriptor, garbage)
+            os.close(descriptor)
+            await asyncio.sleep(0.5)  # it is read until then
+            assert [status for status, _ in hall.statuses] == ["offline"]
+            async with writing(await opened(tmp_path / "hall")):
+                await hall.status("listening")
+
+    structlog.reset_defaults()
+    with capture_logs() as logs:
+        asyncio.run(scenario())
+
+
+def test_a_reader_that_is_killed_is_started_again_and_its_writer_heard(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        hall = source(fifo=tmp_path / "hall", **RAW)
+        async with all_running(hall):
+            async with writing(await opened(tmp_path / "hall")):
+                await hall.heard(0.3)
+                [reader] = readers(tmp_path)
+                os.kill(reader, signal.SIGKILL)
+                await hall.status("offline")
+            async with writing(await opened(tmp_path / "hall")):
+                await hall.status("listening")
+                await hall.heard(1)
+        assert [gap.reason for gap in hall.gaps] == ["restart"]
+        assert readers(tmp_path) == []
+
+    asyncio.run(scenario())
+
+
+def readers(folder: Path) -> list[int]:
+    """The readers of what is in a folder."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            command = (process / "cmdline").read_text()
+            if "capture.reader" in command and str(folder) in command:
+                found.append(int(process.name))
+    return found
 
 
 @pytest.mark.parametrize("kind", ["fifo", "unix", "tcp"])

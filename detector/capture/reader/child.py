@@ -1,7 +1,6 @@
 """What a program writes to its stdout."""
 
 import contextlib
-import fcntl
 import os
 import signal
 import subprocess
@@ -11,7 +10,7 @@ from collections.abc import Iterator
 from typing import IO, Final
 
 from detector.capture.reader.incoming import Incoming
-from detector.capture.reader.origins import PIPE_BYTES
+from detector.capture.reader.origins import widen
 from detector.capture.reader.output import Output, plain
 from detector.errors import SourceError
 
@@ -46,8 +45,7 @@ class Child:
             raise SourceError(f"program {name!r} cannot be started: {error.strerror}") from None
         if process.stdout is None or process.stderr is None:
             raise SourceError(f"program {name!r} has no output")
-        with contextlib.suppress(OSError):  # beyond what this user may have
-            fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+        widen(process.stdout.fileno())
         reading = threading.Thread(target=self._read_stderr, args=(process.stderr, out))
         reading.daemon = True
         reading.start()

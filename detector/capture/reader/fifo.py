@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from detector.capture.reader.incoming import Incoming
-from detector.capture.reader.origins import PIPE_BYTES
+from detector.capture.reader.incoming import READ_BYTES, Incoming
+from detector.capture.reader.origins import widen
 from detector.capture.reader.output import Output
 from detector.errors import SourceError
 
 _LOOK_S: Final = 0.5
+_FLOOD_S: Final = 0.05
 
 
 class Fifo:
@@ -48,9 +49,11 @@ class Fifo:
         while True:
             poll.poll()
             with contextlib.suppress(BlockingIOError):
-                if not os.read(self._descriptor, PIPE_BYTES):
+                size = len(os.read(self._descriptor, READ_BYTES))
+                if not size:
                     return
-                time.sleep(_LOOK_S)  # it may be fast
+                if size == READ_BYTES:  # as fast as it can
+                    time.sleep(_FLOOD_S)
 
     def close(self) -> None:
         """Nothing: the kernel closes it."""
@@ -66,6 +69,7 @@ class Fifo:
         if not stat.S_ISFIFO(os.fstat(descriptor).st_mode):
             os.close(descriptor)
             raise SourceError(f"{self._path}: is no FIFO (named pipe); a recording is audio_file")
+        widen(descriptor)
         return descriptor
 
     def _until_written(self) -> None:

@@ -1,13 +1,21 @@
 """Where writers come from."""
 
+import contextlib
+import fcntl
 from collections.abc import Iterator
 from typing import Final, Protocol
 
 from detector.capture.reader.incoming import Incoming
 from detector.capture.reader.output import Output
 
-PIPE_BYTES: Final = 1 << 20
+_PIPE_BYTES: Final = 1 << 20
 """What waits in a pipe while the daemon is busy; the kernel's own 64 KiB are 0.3 s of CD sound."""
+
+
+def widen(pipe: int) -> None:
+    """Let more wait in a pipe, as far as this user may."""
+    with contextlib.suppress(OSError):
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
 
 class Origin(Protocol):

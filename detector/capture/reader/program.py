@@ -27,7 +27,13 @@ def program(settings: SourceSettings) -> CaptureProgram:
     else:
         source = f"FIFO {settings.fifo}"
         command += ["--fifo", str(settings.fifo)]
-    return CaptureProgram("reader", source, tuple(command), longest_pause_s=_LONGEST_PAUSE_S)
+    return CaptureProgram(
+        name="reader",
+        source=source,
+        command=tuple(command),
+        complete=True,
+        longest_pause_s=_LONGEST_PAUSE_S,
+    )
 
 
 def raw_format(settings: SourceSettings) -> RawFormat | None:
