@@ -61,7 +61,8 @@ def listen(
 @app.command()
 def replay(  # noqa: PLR0913 (an argument for each option)
     files: Annotated[
-        list[str], typer.Argument(metavar="FILE…", help="Recordings; - is raw PCM on stdin.")
+        list[str],
+        typer.Argument(metavar="FILE…", help="Recordings; - is stdin."),
     ],
     config: ConfigFile = None,
     *,
@@ -79,13 +80,20 @@ def replay(  # noqa: PLR0913 (an argument for each option)
             help="When each recording began, in UTC; 1970-01-01T00:00:00Z if absent.",
         ),
     ] = None,
-    rate: Annotated[int, typer.Option(help="Hertz, of PCM on stdin (signed 16 bit).")] = 16_000,
-    channels: Annotated[int, typer.Option(help="Of PCM on stdin.")] = 1,
+    rate: Annotated[
+        int | None,
+        typer.Option(help="Hertz, of bare samples on stdin."),
+    ] = None,
+    channels: Annotated[
+        int | None, typer.Option(min=1, help="Of bare samples; 1 if absent.")
+    ] = None,
+    sample_format: Annotated[
+        str | None, typer.Option(help="Of them, as ffmpeg calls it; s16le if absent.")
+    ] = None,
     channel: ChannelOption = "mix",
 ) -> None:
     """Print the events of recordings: the same ones that the service would have published."""
-    from detector.capture.framing import StreamFormat
-    from detector.commands.replay import replay_files
+    from detector.commands.replay import raw_format, replay_files
 
     replay_files(
         files,
@@ -93,7 +101,7 @@ def replay(  # noqa: PLR0913 (an argument for each option)
         real_time=speed == "1",
         as_json=as_json,
         start=start,
-        pcm=StreamFormat(rate, channels),
+        raw=raw_format(rate, channels, sample_format),
         channel=_channel(channel),
     )
 

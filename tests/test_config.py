@@ -158,6 +158,8 @@ def test_the_patterns_of_the_default_config_are_valid(tmp_path: Path) -> None:
 
 
 SOURCE = '[[sources]]\nname = "hall"\ndevice = "x"\n'
+PIPE = "[[sources]]\nname = 'hall'\nfifo = 'hall'\n"
+SOCKET = "[[sources]]\nname = 'hall'\nsocket = '{}'\n"
 MODEL = '[models.m]\nbundle = "b"\n'
 GROUP = '[patterns.a]\nkind = "group"\n'
 BEEPS = '[patterns.a]\nkind = "repetition"\nlabel = "beep"\n'
@@ -243,9 +245,23 @@ LOUD = '[patterns.a]\nkind = "loud_unlabelled"\n'
         (SOURCE + SOURCE, ["sources: two sources are called 'hall'"]),
         (
             SOURCE + "audio_file = 'x'",
-            ["sources.0: give one of device, audio_file, not device and audio_file"],
+            ["sources.0: give one of device, audio_file", "not device and audio_file"],
         ),
-        ("[[sources]]\nname = 'x'", ["sources.0: give one of device, audio_file, not none"]),
+        (PIPE + "rate = 16000", ["sources.0: bare samples need all of rate, channels and"]),
+        (PIPE + "rate = 400000", ["sources.0.rate = 400000: "]),
+        (PIPE + "sample_format = 'S16LE'", ["sources.0.sample_format = 'S16LE': ", "s16le"]),
+        (PIPE + "permissions = '0999'", ["sources.0.permissions = '0999': "]),
+        (SOURCE + "rate = 16000", ["sources.0: rate is for program, socket and fifo"]),
+        (SOCKET.format("/run/x"), ["sources.0: ", "a socket is unix:/path or tcp:ADDRESS:PORT"]),
+        (SOCKET.format("unix:x"), ["sources.0: ", "a socket is unix:/path or tcp:ADDRESS:PORT"]),
+        (SOCKET.format("unix:/" + "x" * 107), ["sources.0: ", "at most 107 bytes"]),
+        (SOCKET.format("tcp:localhost:0"), ["sources.0: ", "a port is 1 to 65535, not 0"]),
+        (SOCKET.format("tcp:attic:9000"), ["sources.0: ", "'attic' is no IP address"]),
+        (SOCKET.format("tcp:0.0.0.0:9"), ["sources.0: ", "0.0.0.0:9' is reached from other mach"]),
+        (SOCKET.format("tcp:[::]:9000"), ["sources.0: ", "set beyond_loopback = true"]),
+        ("[[sources]]\nname = 'x'\nprogram = []", ["sources.0.program = []: "]),
+        ("[[sources]]\nname = 'x'\nprogram = 'arecord'", ["sources.0.program = 'arec", "a list"]),
+        ("[[sources]]\nname = 'x'", ["sources.0: give one of device, audio_file", "not none"]),
         (SOURCE + "models = ['m']", ["sources.hall.models: there is no model 'm', only sounds"]),
         (MODEL + SOURCE + "models = ['m', 'm']", ["sources.0.models = ['m', 'm']: ", "twice"]),
         (MODEL + "confirmed_by = 'm'", ["models.m.confirmed_by = 'm': ", "another model"]),

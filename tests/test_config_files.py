@@ -102,3 +102,18 @@ class TestSecrets:
 
     def test_a_misspelt_password_is_answered_with_where_it_belongs(self, tmp_path: Path) -> None:
         assert "did you mean 'password_file'?" in refusal_of(tmp_path, "[mqtt]\npassword = 'x'")
+
+
+def test_a_pipe_is_beside_the_file_and_arecord_s_names_are_known(tmp_path: Path) -> None:
+    more = "rate = 16000\nchannels = 1\nsample_format = 'S24_LE'"
+    config = load(tmp_path, f"[[sources]]\nname = 'hall'\nfifo = 'pipes/hall'\n{more}")
+    assert config.sources[0].fifo == tmp_path / "pipes" / "hall"
+    assert config.sources[0].sample_format == "s24_32le"
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["unix:/run/x", "tcp:localhost:9000", "tcp:127.0.0.2:1", "tcp:[::1]:9000", "tcp:::1:9000"],
+)
+def test_a_socket_of_this_machine_needs_no_permission(tmp_path: Path, address: str) -> None:
+    load(tmp_path, f"[[sources]]\nname = 'hall'\nsocket = '{address}'")

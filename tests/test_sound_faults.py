@@ -20,7 +20,8 @@ from detector.settings.models import ModelSettings
 from detector.settings.sources import SourceSettings
 from detector.source import Source
 from tests.bundles import LOW_HZ, tone_bundle
-from tests.capture.test_microphone import listening, position
+from tests.capture.test_microphone import listening
+from tests.capturing import position
 from tests.hearing import Written
 from tests.sound import SoundServer, noise, tone
 

@@ -4,6 +4,7 @@ from typing import Protocol
 
 from detector.capture import microphone
 from detector.capture.clock import Clock
+from detector.capture.reader import program as reader
 from detector.capture.recording import Recording
 from detector.capture.ring import RingBuffer
 from detector.capture.status import OnStatus
@@ -58,4 +59,6 @@ def open_capture(settings: SourceSettings) -> Capture:
     if settings.device is not None:
         program = microphone.program(settings.device, settings.channel)
         return SupervisedProgram(program, settings.channel, settings.name)
-    raise ValueError(f"source {settings.name} has neither device nor audio_file")
+    if settings.program or settings.socket or settings.fifo:
+        return SupervisedProgram(reader.program(settings), settings.channel, settings.name)
+    raise ValueError(f"source {settings.name} has no sound to come from")

@@ -7,11 +7,12 @@ somewhere would otherwise pass for a quiet one.
 
 import asyncio
 import contextlib
+import io
 import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO, Final, Literal
+from typing import Final, Literal
 
 import numpy as np
 import structlog
@@ -19,11 +20,13 @@ import structlog
 from detector.boottime import boottime
 from detector.capture.channels import select_channel
 from detector.capture.clock import SampleClock
-from detector.capture.containers.byte_reader import Readable
+from detector.capture.containers.byte_reader import ByteReader, Readable
 from detector.capture.containers.decode import decode
 from detector.capture.containers.frames import Frames, Hole
+from detector.capture.containers.sniff import HEAD_BYTES, sniff
 from detector.capture.conversion import Conversion
-from detector.capture.framing import StreamFormat
+from detector.capture.framing import MAGIC, StreamFormat
+from detector.capture.pcm import PcmDecoder, RawFormat
 from detector.capture.ring import RingBuffer
 from detector.capture.status import OnStatus
 from detector.errors import AudioFileError, DetectorError
@@ -46,7 +49,7 @@ _READ_FRAMES: Final = 16_384
 _PLAY_SAMPLES: Final = to_samples(0.1)
 _TOLD: Final = 10
 """Holes of a recording that are told one by one; the others are only counted."""
-_PCM_NAME: Final = "standard input"
+_STDIN: Final = "standard input"
 _WHAT: Final = {
     "not_finite": "samples that are not finite, or far beyond full scale,",
     "undecodable": "a part that cannot be decoded, or was left out,",
@@ -104,29 +107,44 @@ def format_of(path: Path) -> StreamFormat:
 
 
 @contextlib.contextmanager
-def open_pcm(
-    stream: BinaryIO,
-    rate: int,
-    channels: int,
+def open_stdin(
+    stream: Readable,
+    raw: RawFormat | None,
     channel: Channel = "mix",
     block_samples: int = SAMPLE_RATE,
 ) -> Iterator[Iterator[AudioBlock | Gap]]:
-    """Read bare 16-bit little-endian samples, interleaved, as they come; as `open_audio` else.
+    """Read a recording, or bare samples, as they come; as `open_audio` else.
 
     Args:
         stream: standard input, as a rule. It is not closed.
-        rate: Hertz.
-        channels: how many are interleaved.
+        raw: what bare samples are, if that was said.
         channel: which to hear, counted from 1, or the mean of all.
         block_samples: length of each block but the last, and those before a gap.
 
     Raises:
-        AudioFileError: there is no audio, half a frame at the end, or the rate is not supported.
+        AudioFileError: there is no audio, half a frame at the end, the rate is not supported, or
+            it is neither a recording nor said to be bare samples.
     """
-    if channels < 1:
-        raise AudioFileError(f"{_PCM_NAME}: cannot have {channels} channels")
-    _check(_PCM_NAME, Frames(np.empty((0, channels), np.float32), rate), channel)
-    yield _blocks(_pcm(stream, rate, channels), _PCM_NAME, channel, block_samples)
+    if isinstance(stream, io.BufferedReader) and stream.seekable():  # < FILE
+        head = stream.read(HEAD_BYTES)
+        stream.seek(-len(head), io.SEEK_CUR)
+    else:
+        stream = ByteReader(stream)
+        head = stream.peek(HEAD_BYTES)
+    pieces: Iterator[Frames | Hole]
+    if sniff(head):
+        pieces = decode(stream, _STDIN)
+    elif head.startswith(MAGIC):
+        raise AudioFileError(f"{_STDIN}: records are for a source's program, socket or fifo")
+    elif raw is None and head:
+        raise AudioFileError(
+            f"{_STDIN}: begins with {head[:8]!r}, which is no recording that is known here; for "
+            "bare samples, give --rate, --channels and --sample-format"
+        )
+    else:
+        pieces = _pcm(stream, raw)
+    with _opened(pieces, _STDIN, channel, block_samples) as items:
+        yield items
 
 
 def only_sound(path: Path | str, items: Iterable[AudioBlock | Gap]) -> Iterator[AudioBlock]:
@@ -225,24 +243,20 @@ def _check(name: str, frames: Frames, channel: Channel) -> None:
         raise AudioFileError(f"{name}: {error}") from None
 
 
-def _pcm(stream: BinaryIO, rate: int, channels: int) -> Iterator[Frames]:
+def _pcm(stream: Readable, raw: RawFormat | None) -> Iterator[Frames]:
     """Frames, as they come."""
-    frame_bytes = 2 * channels
-    rest, empty = b"", True
-    # read1 returns what there is: a pipe from a live source must not wait for a whole piece.
-    read = getattr(stream, "read1", stream.read)
-    while data := read(_READ_FRAMES * frame_bytes):
-        data = rest + data
-        whole = len(data) - len(data) % frame_bytes
-        rest = data[whole:]
-        if whole:
-            empty = False
-            samples = np.frombuffer(data[:whole], "<i2").astype(np.float32) / np.float32(32768)
-            yield Frames(samples.reshape(-1, channels), rate)
-    if rest:
-        raise AudioFileError(f"{_PCM_NAME}: ends within a frame of {channels} 16-bit samples")
+    empty, rest = True, 0
+    if raw:
+        decoder = PcmDecoder(raw)
+        while data := stream.read(_READ_FRAMES * raw.frame_bytes):
+            frames, rest = decoder.push(data), decoder.rest
+            if len(frames):
+                empty = False
+                yield Frames(frames, raw.rate)
+        if rest:
+            raise AudioFileError(f"{_STDIN}: ends within a frame of {raw.frame_bytes} bytes")
     if empty:
-        raise AudioFileError(f"{_PCM_NAME}: holds no samples")
+        raise AudioFileError(f"{_STDIN}: holds no samples")
 
 
 class _Converter:

@@ -1,16 +1,11 @@
 """Any rate becomes the analysis rate."""
 
-from typing import Final
-
 import numpy as np
 import soxr
 
 from detector.errors import SourceError
 from detector.records import SAMPLE_RATE, FloatArray
-
-MIN_RATE: Final = 8_000
-MAX_RATE: Final = 384_000
-"""Hertz."""
+from detector.settings.pcm import MAX_RATE, MIN_RATE
 
 
 def check_rate(rate: int) -> None:

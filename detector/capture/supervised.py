@@ -6,44 +6,29 @@ because one that hangs can be ended without touching the other sources.
 
 import asyncio
 from dataclasses import replace
-from typing import Final, Literal
+from typing import Final, Literal, Never
 
 import numpy as np
 import structlog
 
+from detector.boottime import boottime
+from detector.capture.backoff import Backoff
 from detector.capture.channels import PhaseMonitor, select_channel
 from detector.capture.clock import SampleClock
 from detector.capture.drift import DriftMeter
-from detector.capture.framing import (
-    HEADER_BYTES,
-    FramingError,
-    Header,
-    Kind,
-    StreamFormat,
-    payload_bytes,
-    unpack_coding,
-    unpack_format,
-    unpack_header,
-)
+from detector.capture.framing import FramingError, Header, Kind, StreamFormat, unpack_format
 from detector.capture.process import RunningProgram, running
 from detector.capture.program import CaptureProgram
 from detector.capture.ring import RingBuffer
+from detector.capture.stall_watch import StallWatch
 from detector.capture.status import CaptureStatus, OnStatus
 from detector.capture.timeline import STALL_S, Timeline
-from detector.errors import DetectorError, SourceError
+from detector.errors import DetectorError, RefusedError, SourceError
 from detector.records import SAMPLE_RATE, StreamInfo
 
-OPEN_S: Final = 8.0
-"""How long the first block may take: sound servers have been seen to take three seconds."""
-WAKE_S: Final = 0.1
-"""How long, before a device is called stalled, what came while this process itself slept can be
-read."""
-GIVE_UP_S: Final = 5.0
-"""How long a stalled device is waited for before the program is started again."""
-FIRST_PAUSE_S: Final = 0.5
-LONGEST_PAUSE_S: Final = 2.0
-"""Between two starts of the program. Opening takes two seconds more, and a device that returns is
-to be heard within five."""
+STEADY_S: Final = 5.0
+"""What has delivered for so long has come back; what fails sooner has not, and is tried less
+often."""
 
 
 class SupervisedProgram:
@@ -60,14 +45,18 @@ class SupervisedProgram:
         self.clock = SampleClock()
         self._program = program
         self._channel = channel
-        self._timeline = Timeline(self.clock)
+        self._timeline = Timeline(self.clock, complete=program.complete)
         self._log = structlog.get_logger().bind(source=source_name)
         self._stream: StreamInfo | None = None
         self._drift, self._phase = DriftMeter(SAMPLE_RATE), PhaseMonitor(SAMPLE_RATE)
         self._captured_s = 0.0
         self._status: CaptureStatus | None = None
         self.failure: str | None = None
-        """Why the source is offline, as it was last logged."""
+        """Why nothing is captured at present."""
+        self._logged_reason: str | None = None
+        """The same, as it was last logged: what fails again soon is not news."""
+        self._delivered_s = 0.0
+        """How long the program delivered sound, the last time that it ran."""
 
     @property
     def description(self) -> str:
@@ -86,42 +75,31 @@ class SupervisedProgram:
                 as long as nobody knows: the device has stalled or is gone.
             on_status: is told each change of the status.
         """
-        pause_s, self._status = FIRST_PAUSE_S, None
-        for item in self._timeline.finish():  # of a run that was cancelled
-            ring.write(item)
+        backoff, self._status = Backoff(self._program.longest_pause_s), None
+        self._end_stream(ring)  # of a run that was cancelled
         while True:
-            try:
-                await self._run_once(ring, on_status)
-            except DetectorError as error:
-                self._log_offline(str(error))
-            except FramingError as error:
-                self._log_offline(f"the {self._program.name} writes no valid records: {error}")
-            if self._status in ("listening", "stalled"):
-                pause_s = FIRST_PAUSE_S
+            reason = await self._run_once(ring, on_status)
+            if self._delivered_s >= STEADY_S:
+                backoff, self._logged_reason = Backoff(self._program.longest_pause_s), None
+            self._fail(str(reason))
             self._set_status("offline", on_status)
-            for item in self._timeline.finish():
-                ring.write(item)
-            await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+            self._end_stream(ring)
+            refused = isinstance(reason, RefusedError)
+            await asyncio.sleep(backoff.pause_s(boottime(), refused=refused))
 
-    async def _run_once(self, ring: RingBuffer, on_status: OnStatus) -> None:
-        """Run the program once, to its end.
-
-        Raises:
-            SourceError: why it ended.
-            FramingError: it writes something else than records.
-        """
-        async with running(self._program, self._log) as program:
-            try:
-                async with asyncio.timeout(OPEN_S) as deadline:
+    async def _run_once(self, ring: RingBuffer, on_status: OnStatus) -> DetectorError:
+        """Run the program once, to its end; return why it ended."""
+        self._delivered_s = 0.0
+        try:
+            async with running(self._program, self._log) as program:
+                async with asyncio.timeout(self._program.open_s) as deadline:
                     await self._read(program, ring, on_status, deadline)
-            except TimeoutError:
-                raise SourceError(f"{self.description} delivers nothing") from None
-            except asyncio.IncompleteReadError:
-                words = await program.last_words()
-                raise SourceError(
-                    f"the {self._program.name} ended by itself{': ' if words else ''}{words}"
-                ) from None
+        except DetectorError as error:
+            return error
+        except TimeoutError:
+            return SourceError(f"{self.description} delivers nothing")
+        except FramingError as error:
+            return SourceError(f"the {self._program.name} writes no valid records: {error}")
 
     async def _read(
         self,
@@ -129,45 +107,51 @@ class SupervisedProgram:
         ring: RingBuffer,
         on_status: OnStatus,
         deadline: asyncio.Timeout,
-    ) -> None:
-        loop = asyncio.get_running_loop()
-        timer: asyncio.TimerHandle | None = None
-        stream = StreamFormat(0, 0)
-
+    ) -> Never:
         def pause() -> None:
             self._set_status("stalled", on_status)
             for item in self._timeline.pause():
                 ring.write(item)
 
-        def read_backlog_before_pause() -> None:
-            nonlocal timer
-            timer = loop.call_later(WAKE_S, pause)
-
+        stream, watch = StreamFormat(0, 0), StallWatch(self._program, deadline, pause)
         try:
             while True:
-                header = unpack_header(await program.stdout.readexactly(HEADER_BYTES))
-                payload = await program.stdout.readexactly(payload_bytes(header, stream.channels))
-                if header.kind is Kind.ERROR:
-                    raise SourceError(payload.decode(errors="replace"))
+                header, payload = await program.record(stream.channels)
                 if header.kind is Kind.FORMAT:
+                    watch.opening()
                     stream = unpack_format(payload)
-                    self._stream = StreamInfo(rate=stream.rate, channels=stream.channels)
-                    self._drift, self._phase = DriftMeter(stream.rate), PhaseMonitor(stream.rate)
-                    self._timeline.begin(stream.rate)
-                    continue
-                if header.kind is Kind.CODING:
-                    self._stream = StreamInfo(**unpack_coding(payload)._asdict())
-                    continue
-                if timer is not None:
-                    timer.cancel()
-                timer = loop.call_later(STALL_S - WAKE_S, read_backlog_before_pause)
-                deadline.reschedule(loop.time() + STALL_S + GIVE_UP_S)
-                self.failure = None
-                self._set_status("listening", on_status)
-                self._write(header, payload, stream, ring)
+                    self._begin_stream(stream, ring)
+                elif header.kind in (Kind.AUDIO, Kind.AUDIO_AFTER_OVERFLOW):
+                    watch.alive()
+                    self.failure = None
+                    self._set_status("listening", on_status)
+                    self._write(header, payload, stream, ring)
+                elif header.kind is Kind.WAITING:
+                    watch.alive()
+                elif header.kind is Kind.OFFLINE:
+                    watch.offline()
+                    self._logged_reason = None if watch.delivered_s else self._logged_reason
+                    self._set_status("offline", on_status)
+                    self._end_stream(ring)
+                    if payload:
+                        self._fail(_text(payload))
+                else:
+                    self._log.warning(self._program.name, said=_text(payload))
         finally:
-            if timer is not None:
-                timer.cancel()
+            watch.stop()
+            self._delivered_s = watch.delivered_s
+
+    def _begin_stream(self, stream: StreamFormat, ring: RingBuffer) -> None:
+        self._stream = StreamInfo(
+            rate=stream.rate, channels=stream.channels, codec=stream.codec or None
+        )
+        self._drift, self._phase = DriftMeter(stream.rate), PhaseMonitor(stream.rate)
+        self._end_stream(ring)
+        self._timeline.begin(stream.rate)
+
+    def _end_stream(self, ring: RingBuffer) -> None:
+        for item in self._timeline.finish():
+            ring.write(item)
 
     def _write(
         self, header: Header, payload: bytes, stream: StreamFormat, ring: RingBuffer
@@ -193,8 +177,13 @@ class SupervisedProgram:
             self._status = status
             on_status(status)
 
-    def _log_offline(self, reason: str) -> None:
-        """Log why the source is offline; once, not at every attempt."""
-        if reason != self.failure:
-            self.failure = reason
+    def _fail(self, reason: str) -> None:
+        """Keep why nothing is captured; log it once, not at every attempt."""
+        self.failure = reason
+        if reason != self._logged_reason:
+            self._logged_reason = reason
             self._log.warning("the source is offline; it is tried again and again", reason=reason)
+
+
+def _text(payload: bytes) -> str:
+    return payload.decode(errors="replace")

@@ -44,14 +44,25 @@ class Timeline:
     _ON_TIME: Final = to_samples(0.05)
     _NO_LOSS: Final = to_samples(0.01)
     """Less is jitter; the clock follows it."""
+    _NO_LOSS_OF_COMPLETE: Final = _LATE
     _BURST: Final = 0.5
     """Parts of a block's own length: one that comes sooner was not heard just now."""
     _SETTLED_S: Final = 0.5
     """For how long the lateness must not have fallen."""
+    _SETTLED_OF_COMPLETE_S: Final = 3.0
+    """What a network holds back comes, as a rule, before that."""
     _MAX_PENDING_S: Final = 10.0
 
-    def __init__(self, clock: SampleClock) -> None:
-        self._clock = clock
+    def __init__(self, clock: SampleClock, *, complete: bool = False) -> None:
+        """Begin.
+
+        Args:
+            clock: is told when samples were captured.
+            complete: whether they come by a way that loses and makes up nothing, as a pipe, but may
+                hold them back.
+        """
+        self._clock, self._complete = clock, complete
+        self._no_loss = self._NO_LOSS_OF_COMPLETE if complete else self._NO_LOSS
         self._end = 0
         self._conversion: Conversion | None = None
         self._pending: list[_PendingBlock] = []
@@ -126,7 +137,7 @@ class Timeline:
     def _look_for_loss(self, header: Header, late: float, silent_s: float) -> None:
         """Decide whether blocks are kept pending from this one on."""
         if silent_s > STALL_S:
-            self._stalled = True
+            self._stalled = not self._complete
             self._pending_reason = self._pending_reason or "stall"
         elif header.kind is Kind.AUDIO_AFTER_OVERFLOW:
             self._pending_reason = self._pending_reason or "overflow"
@@ -143,13 +154,18 @@ class Timeline:
         newest, least = self._pending[-1].header, self._pending[self._least_late()].header
         pending_s = (newest.first_sample - self._pending[0].header.first_sample) / rate
         settled_s = (newest.captured_ns - least.captured_ns) / 1e9
-        return settled_s >= self._SETTLED_S or pending_s > self._MAX_PENDING_S
+        enough_s = self._SETTLED_OF_COMPLETE_S if self._is_held_back() else self._SETTLED_S
+        return settled_s >= enough_s or pending_s > self._MAX_PENDING_S
+
+    def _is_held_back(self) -> bool:
+        """Whether the pending blocks are late, and that is all."""
+        return self._complete and self._pending_reason == "stall"
 
     def _least_late(self) -> int:
         """Which pending block is the first that is as little late as any, but for jitter."""
         least = min(block.late for block in self._pending)
         return next(
-            i for i, block in enumerate(self._pending) if block.late <= least + self._NO_LOSS
+            i for i, block in enumerate(self._pending) if block.late <= least + self._no_loss
         )
 
     def _release(self) -> Iterator[AudioBlock | Gap]:
@@ -158,10 +174,12 @@ class Timeline:
             at_its_pace = [i for i, block in enumerate(kept) if not block.in_burst]
             since = self._least_late()
             kept = kept[next((i for i in at_its_pace if i >= since), len(kept) - 1) :]
-        lost = 0 if self._is_on_time() else round(min(block.late for block in kept))
+        # Of what is complete nobody knows yet, if it ends before it has settled.
+        unknown = self._is_held_back() and not self._is_settled(self._stream().rate)
+        lost = 0 if unknown or self._is_on_time() else round(min(block.late for block in kept))
         reason, discarded = self._pending_reason or "stall", len(kept) < len(self._pending)
         self._pending, self._pending_reason, self._stalled = [], None, False
-        if discarded or lost > self._NO_LOSS:
+        if discarded or lost > self._no_loss:
             first = kept[0].header.first_sample
             yield from self._skip_to(first, self._stream().sample_of(first) + lost, reason)
         for block in kept:

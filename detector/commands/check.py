@@ -10,6 +10,7 @@ from rich.text import Text
 
 from detector.capture.devices import Device, match, query_devices
 from detector.capture.microphone import channels_to_open
+from detector.capture.reader.describe import describe
 from detector.capture.recording import open_audio
 from detector.commands.listening_check import hear_all
 from detector.compatibility import check_settings
@@ -125,6 +126,8 @@ def _source(source: SourceSettings, index: int, devices: list[Device] | Detector
     if source.audio_file is not None:
         with open_audio(source.audio_file, source.channel):
             return str(source.audio_file)
+    if source.program or source.socket or source.fifo:
+        return describe(source)
     if isinstance(devices, DetectorError):
         raise devices
     try:

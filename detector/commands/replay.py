@@ -5,12 +5,13 @@ import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import cast, get_args
 
 from detector.capture.clock import FixedClock
-from detector.capture.framing import StreamFormat
-from detector.capture.recording import Channel, open_audio, open_pcm
+from detector.capture.pcm import RawFormat
+from detector.capture.recording import Channel, open_audio, open_stdin
 from detector.commands.unreadable import EXIT_CODE
-from detector.errors import AudioFileError, DetectorError
+from detector.errors import AudioFileError, ConfigError, DetectorError
 from detector.events.segments.suppression import SuppressionGate
 from detector.explanations import Suppression
 from detector.loading import LoadedModel, load_models
@@ -21,9 +22,10 @@ from detector.publish.console import ConsolePublisher
 from detector.publish.event_lines import LinesPublisher
 from detector.publish.messages import MessageFactory
 from detector.publish.publisher import Publisher
-from detector.records import AudioBlock, Event, Gap, Scores, Window, to_seconds
+from detector.records import SAMPLE_RATE, AudioBlock, Event, Gap, Scores, Window, to_seconds
 from detector.settings.load import load_config
 from detector.settings.patterns import PatternSettings
+from detector.settings.pcm import ALSA, SampleFormat
 from detector.slugs import slugify
 
 NODE = "replay"
@@ -38,7 +40,7 @@ def replay_files(
     real_time: bool,
     as_json: bool,
     start: datetime | None,
-    pcm: StreamFormat,
+    raw: RawFormat | None,
     channel: Channel = "mix",
 ) -> None:
     config = load_config(config_file)
@@ -51,7 +53,7 @@ def replay_files(
     for file, source in zip(files, _source_names(files), strict=True):
         try:
             opened = (
-                open_pcm(sys.stdin.buffer, *pcm, channel)
+                open_stdin(sys.stdin.buffer, raw, channel)
                 if file == "-"
                 else open_audio(file, channel)
             )
@@ -76,6 +78,23 @@ def _exit_code(failures: list[DetectorError], recordings: int) -> int:
     )
     graver = (error.exit_code for error in failures if not isinstance(error, AudioFileError))
     return next(graver, EXIT_CODE)
+
+
+def raw_format(
+    rate: int | None, channels: int | None, sample_format: str | None
+) -> RawFormat | None:
+    """What bare samples on stdin are; None if nothing was said of it.
+
+    Raises:
+        ConfigError: there is no such sample format.
+    """
+    if rate is None and channels is None and sample_format is None:
+        return None
+    name = ALSA.get(sample_format or "", sample_format or "s16le")
+    known = get_args(SampleFormat)
+    if name not in known:
+        raise ConfigError(f"--sample-format {sample_format}: there are {', '.join(known)}")
+    return RawFormat(rate or SAMPLE_RATE, channels or 1, cast("SampleFormat", name))
 
 
 class _Output:

@@ -3,23 +3,47 @@
 from pathlib import Path
 from typing import Final, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from detector.settings.base import FileSettings
+from detector.settings.base import FileSettings, beside
+from detector.settings.pcm import (
+    ALSA,
+    MAX_RATE,
+    MIN_RATE,
+    MOST_CHANNELS,
+    SampleFormat,
+    SocketAddress,
+)
 from detector.spec import Slug
 
-KINDS: Final = ("device", "audio_file")
+KINDS: Final = ("device", "audio_file", "program", "socket", "fifo")
 """What sound may come from: each a setting of a source, which has exactly one of them."""
 
 
 class SourceSettings(FileSettings):
-    """One place that sound comes from: a microphone, or a file."""
+    """One place that sound comes from: a microphone, a file, or what another program writes."""
 
     name: Slug
     device: str | None = Field(None, min_length=1)
     """A sound device as `detector devices` names it, a part of that name, or `default`."""
     audio_file: Path | None = None
     """A recording, read at the pace at which it was made."""
+    program: tuple[str, ...] | None = Field(None, min_length=1)
+    """A program that writes sound to its stdout, and its arguments."""
+    socket: str | None = None
+    """Where another program may send sound to: `unix:/path` or `tcp:ADDRESS:PORT`."""
+    fifo: Path | None = None
+    """A named pipe that another program writes sound to; it is made if there is none."""
+    rate: int | None = Field(None, ge=MIN_RATE, le=MAX_RATE)
+    """Hertz, of bare samples that a program, socket or FIFO delivers."""
+    channels: int | None = Field(None, ge=1, le=MOST_CHANNELS)
+    """How many are interleaved in bare samples."""
+    sample_format: SampleFormat | None = None
+    """What bare samples are; as ffmpeg or arecord calls it."""
+    permissions: str = Field("0660", pattern=r"^0?[0-7]{3}$")
+    """Of a UNIX socket, or a FIFO that is made: who may write, as chmod takes it."""
+    beyond_loopback: bool = False
+    """Whether a TCP socket may listen at an address that other machines reach."""
     channel: int | Literal["mix"] = "mix"
     """Which channel to hear, counted from 1; mix is the mean of all."""
     gain_db: float = Field(0.0, ge=-60, le=60)
@@ -37,6 +61,37 @@ class SourceSettings(FileSettings):
         if isinstance(value, int) and value < 1:
             raise ValueError("channels are counted from 1")
         return value
+
+    @field_validator("sample_format", mode="before")
+    @classmethod
+    def _as_ffmpeg_calls_it(cls, value: object) -> object:
+        return ALSA.get(value, value) if isinstance(value, str) else value
+
+    @field_validator("fifo", mode="before")
+    @classmethod
+    def _beside(cls, value: object, info: ValidationInfo) -> object:
+        return beside(value, info) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _bare_samples(self) -> Self:
+        given = [n for n in ("rate", "channels", "sample_format") if getattr(self, n) is not None]
+        if given and not (self.program or self.socket or self.fifo):
+            raise ValueError(f"{given[0]} is for program, socket and fifo")
+        if len(given) in (1, 2):
+            raise ValueError("bare samples need all of rate, channels and sample_format")
+        return self
+
+    @model_validator(mode="after")
+    def _reachable(self) -> Self:
+        if self.socket is None:
+            return self
+        address = SocketAddress(self.socket)
+        if not address.path and not address.is_loopback and not self.beyond_loopback:
+            raise ValueError(
+                f"socket = {self.socket!r} is reached from other machines, and whoever reaches it "
+                "can make events; if that is meant, set beyond_loopback = true"
+            )
+        return self
 
     @field_validator("models")
     @classmethod

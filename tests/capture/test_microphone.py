@@ -8,10 +8,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
 
 import numpy as np
 import pytest
@@ -19,14 +19,12 @@ import structlog
 from structlog.testing import capture_logs
 
 from detector.boottime import boottime
-from detector.capture.capture import open_capture
-from detector.capture.clock import SampleClock
 from detector.capture.framing import HEADER_BYTES, Kind, payload_bytes, unpack_format, unpack_header
 from detector.capture.microphone import EXIT_STOPPED, EXIT_UNKNOWN_DEVICE, QUEUE_S, Recorder
-from detector.capture.ring import RingBuffer
 from detector.capture.timeline import STALL_S
-from detector.records import SAMPLE_RATE, AudioBlock, Cut, FloatArray, Gap, StreamInfo
+from detector.records import SAMPLE_RATE
 from detector.settings.sources import SourceSettings
+from tests.capturing import RunningCapture, all_listening, position
 from tests.sound import SoundServer, noise
 
 pytestmark = pytest.mark.sound
@@ -36,115 +34,12 @@ EARLIEST_S, LATEST_S = -0.11, 0.4
 null sink up to two of its periods of 50 ms ahead of time."""
 
 
-class RunningCapture:
-    """A microphone that listens, and all that came of it."""
-
-    def __init__(self, device: str = "hall") -> None:
-        self._capture = open_capture(SourceSettings(name="capture", device=device))
-        self.clock = cast("SampleClock", self._capture.clock)
-        self.items: list[AudioBlock | Gap] = []
-        self.cuts: list[int] = []
-        """At which samples the sound stopped for as long as nobody knew."""
-        self.statuses: list[tuple[str, float]] = []
-        """And when they were told, on the boottime clock."""
-        self._ring = RingBuffer()
-        self._reader = self._ring.reader()
-        self._changed = asyncio.Condition()
-
-    async def run(self) -> None:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._capture.run(self._ring, self._on_status))
-            group.create_task(self._read())
-
-    async def status(self, status: str, within_s: float = 8.0) -> float:
-        """Wait until the last status is this one; return when it was told."""
-        return (await self._until(lambda: self.statuses[-1:], status, within_s))[1]
-
-    async def cut(self) -> None:
-        """Wait until what was heard is cut off where it ends."""
-        async with asyncio.timeout(1), self._changed:
-            await self._changed.wait_for(lambda: self.cuts[-1:] == [self._ring.end_sample])
-
-    async def heard(self, seconds: float) -> None:
-        """Wait until that much more was heard or is known to be missing."""
-        goal = self._ring.end_sample + seconds * SAMPLE_RATE
-        async with asyncio.timeout(seconds + 8), self._changed:
-            await self._changed.wait_for(lambda: self._ring.end_sample >= goal)
-
-    @property
-    def stream(self) -> StreamInfo | None:
-        return self._capture.stream
-
-    @property
-    def failure(self) -> str | None:
-        return self._capture.failure
-
-    @property
-    def gaps(self) -> list[Gap]:
-        return [item for item in self.items if isinstance(item, Gap)]
-
-    @property
-    def samples(self) -> FloatArray:
-        """All samples at their indices, with zeros in the gaps."""
-        return np.concatenate(
-            [
-                np.zeros(item.length, np.float32) if isinstance(item, Gap) else item.samples
-                for item in self.items
-            ]
-        )
-
-    def skew_s(self) -> float:
-        """By how much the clock says that the newest sample was heard before it was read."""
-        return boottime() - self.clock.captured_at(self._ring.end_sample)
-
-    async def _until(
-        self, last: Callable[[], list[tuple[str, float]]], status: str, within_s: float
-    ) -> tuple[str, float]:
-        async with asyncio.timeout(within_s), self._changed:
-            await self._changed.wait_for(lambda: [s for s, _ in last()] == [status])
-        return last()[0]
-
-    def _on_status(self, status: str) -> None:
-        self.statuses.append((status, boottime()))
-        self._notifying = asyncio.create_task(self._notify())
-
-    async def _read(self) -> None:
-        while True:
-            await self._reader.wait()
-            item = self._reader.read(SAMPLE_RATE)
-            if isinstance(item, Cut):
-                self.cuts.append(item.end_sample)
-            elif item is not None:
-                self.items.append(item)
-            await self._notify()
-
-    async def _notify(self) -> None:
-        async with self._changed:
-            self._changed.notify_all()
+def microphone(device: str = "hall") -> RunningCapture:
+    return RunningCapture(SourceSettings(name="capture", device=device))
 
 
-@contextlib.asynccontextmanager
-async def listening(*devices: str) -> AsyncIterator[list[RunningCapture]]:
-    """Captures that listen already."""
-    captures = [RunningCapture(device) for device in devices]
-    tasks = [asyncio.create_task(capture.run()) for capture in captures]
-    try:
-        for capture in captures:
-            await capture.status("listening")
-        yield captures
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks, timeout=3)
-
-
-def position(needle: FloatArray, hay: FloatArray) -> tuple[int, float]:
-    """Where the needle begins in the hay, and the correlation coefficient there."""
-    size = 1 << (len(hay) + len(needle)).bit_length()
-    product = np.fft.rfft(hay, size) * np.conj(np.fft.rfft(needle, size))
-    best = int(np.argmax(np.fft.irfft(product, size)[: len(hay) - len(needle)]))
-    found = hay[best : best + len(needle)]
-    return best, float(np.corrcoef(found, needle)[0, 1])
+def listening(*devices: str) -> AbstractAsyncContextManager[list[RunningCapture]]:
+    return all_listening(*map(microphone, devices))
 
 
 def test_what_is_played_is_heard_whole_and_at_its_time(sound_server: SoundServer) -> None:
@@ -283,7 +178,7 @@ def test_an_unknown_device_is_said_once_with_those_that_there_are(
     sound_server: SoundServer,
 ) -> None:
     async def scenario() -> None:
-        capture = RunningCapture("harp")
+        capture = microphone("harp")
         task = asyncio.create_task(capture.run())
         with capture_logs() as logs:
             await capture.status("offline")
@@ -306,7 +201,7 @@ def test_stopping_takes_less_than_a_second_even_if_the_sound_server_hangs(
         try:
             async with listening("hall") as [capture]:
                 await capture.heard(0.3)
-                opening = asyncio.create_task(RunningCapture("default").run())
+                opening = asyncio.create_task(microphone("default").run())
                 sound_server.stop()
                 await asyncio.sleep(0.5)
                 began = boottime()
@@ -357,7 +252,7 @@ def test_the_program_ends_when_it_is_told_and_when_the_device_is_gone(
         assert unplugged.stdout
         assert unknown.stdout
         header = unpack_header(unplugged.stdout.read(HEADER_BYTES))
-        assert unpack_format(unplugged.stdout.read(header.size)) == (SAMPLE_RATE, 2)
+        assert unpack_format(unplugged.stdout.read(header.size)) == StreamFormat(SAMPLE_RATE, 2)
         header = unpack_header(unplugged.stdout.read(HEADER_BYTES))
         assert header[:2] == (Kind.AUDIO, 0)
         assert header.size == SAMPLE_RATE // 10
@@ -378,7 +273,7 @@ def test_the_program_delivers_another_rate_without_holes(sound_server: SoundServ
     with program("hall", "--rate", "44100", "--block-ms", "50") as process:
         assert process.stdout
         header = unpack_header(process.stdout.read(HEADER_BYTES))
-        assert unpack_format(process.stdout.read(header.size)) == (44_100, 2)
+        assert unpack_format(process.stdout.read(header.size)) == StreamFormat(44_100, 2)
         expected = 0
         for _ in range(20):
             header = unpack_header(process.stdout.read(HEADER_BYTES))

@@ -1,5 +1,6 @@
 import asyncio
 import io
+import subprocess
 import tracemalloc
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,10 +11,12 @@ import soundfile
 from structlog.testing import capture_logs
 
 from detector.boottime import boottime
-from detector.capture.recording import Channel, Recording, only_sound, open_audio, open_pcm
+from detector.capture.pcm import RawFormat
+from detector.capture.recording import Channel, Recording, only_sound, open_audio, open_stdin
 from detector.capture.ring import RingBuffer
 from detector.errors import AudioFileError
 from detector.records import SAMPLE_RATE, AudioBlock, Cut, FloatArray, Gap
+from detector.settings.pcm import SampleFormat
 
 
 def tone(rate: int, seconds: float = 1.5, hz: float = 440.0) -> FloatArray:
@@ -206,31 +209,53 @@ class Trickle(io.RawIOBase):
         return self._data.read(min(size, 701))
 
 
+def raw(rate: int, channels: int = 1, sample_format: SampleFormat = "s16le") -> RawFormat:
+    return RawFormat(rate, channels, sample_format)
+
+
 @pytest.mark.parametrize("source", [io.BytesIO, Trickle])
-def test_bare_samples_are_read_from_a_stream(source: type) -> None:
+def test_bare_samples_are_read_from_stdin(source: type) -> None:
     stereo = np.stack([tone(16_000), -tone(16_000) / 2], axis=1)
     data = np.round(stereo * 32768).astype("<i2").tobytes()
-    with open_pcm(source(data), 16_000, 2, channel=2, block_samples=1000) as blocks:
+    with open_stdin(source(data), raw(16_000, 2), channel=2, block_samples=1000) as blocks:
         assert joined(blocks, 1000) == pytest.approx(stereo[:, 1], abs=1e-4)
-    with open_pcm(source(data), 48_000, 2) as blocks:
+    with open_stdin(source(data), raw(48_000, 2)) as blocks:
         assert len(joined(blocks, SAMPLE_RATE)) == 8_000
 
 
+@pytest.mark.parametrize("source", [io.BytesIO, Trickle])
+@pytest.mark.parametrize("said", [None, raw(8_000, 2)])
+@pytest.mark.parametrize("output", ["wav", "flac", "ogg", "mp3", "adts", "matroska"])
+def test_a_recording_on_stdin_is_never_heard_as_bare_samples(
+    tmp_path: Path, source: type, said: RawFormat | None, output: str
+) -> None:
+    path = tmp_path / "tone.wav"
+    soundfile.write(path, tone(16_000), 16_000)
+    command = ("ffmpeg", "-v", "error", "-i", path, "-f", output, "-")
+    data = subprocess.run(command, capture_output=True, check=True, timeout=30).stdout
+    with open_stdin(source(data), said) as blocks:
+        heard = joined(blocks, SAMPLE_RATE)
+    assert len(heard) / SAMPLE_RATE == pytest.approx(1.5, abs=0.15)
+    assert np.argmax(np.abs(np.fft.rfft(heard[4000:20_000]))) == 440
+
+
 @pytest.mark.parametrize(
-    ("data", "rate", "channels", "complaint"),
+    ("data", "said", "complaint"),
     [
-        (b"", 16_000, 1, "holds no samples"),
-        (b"\0" * 7, 16_000, 2, "ends within a frame"),
-        (b"\0" * 8, 1_000, 1, "1000 Hz is not supported"),
-        (b"\0" * 8, 16_000, 0, "0 channels"),
+        (b"", raw(16_000), "standard input: holds no samples"),
+        (b"", None, "standard input: holds no samples"),
+        (b"\0" * 7, raw(16_000, 2), "ends within a frame of 4 bytes"),
+        (b"\0" * 8, raw(1_000), "1000 Hz is not supported"),
+        (b"abcdefgh" * 9, None, r"begins with b'abcdefgh', .* give --rate, --channels and"),
+        (b"DMIC" + bytes(99), raw(16_000), "records are for a source's program, socket or fifo"),
     ],
 )
-def test_bare_samples_that_make_no_sense_are_refused(
-    data: bytes, rate: int, channels: int, complaint: str
+def test_what_makes_no_sense_on_stdin_is_refused(
+    data: bytes, said: RawFormat | None, complaint: str
 ) -> None:
     with (
         pytest.raises(AudioFileError, match=complaint),
-        open_pcm(io.BytesIO(data), rate, channels) as blocks,
+        open_stdin(io.BytesIO(data), said) as blocks,
     ):
         list(blocks)
 

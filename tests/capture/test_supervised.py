@@ -58,13 +58,14 @@ def test_the_program_that_the_wire_format_shows_is_heard(tmp_path: Path) -> None
 def test_a_program_that_decodes_says_what(tmp_path: Path) -> None:
     path = tmp_path / "program.py"
     shown = textwrap.dedent((framing.__doc__ or "").partition("is:\n\n")[2])
-    coding = b'{"codec": "opus", "rate": 48000, "channels": 2}'
-    write = f"write(5, 0, 0, {len(coding)}, {coding!r})\nfor "
-    path.write_text(shown.replace("for ", write, 1))
+    form = 'write(1, 0, 0, 8, struct.pack("<II", 16000, 1))'
+    assert form in shown
+    with_codec = 'write(1, 0, 0, 12, struct.pack("<II", 16000, 1) + b"opus")'
+    path.write_text(shown.replace(form, with_codec))
     capture = capture_of(sys.executable, str(path))
     assert capture.stream is None
     asyncio.run(run_until(capture, "offline"))
-    assert capture.stream == StreamInfo(codec="opus", rate=48_000, channels=2)
+    assert capture.stream == StreamInfo(codec="opus", rate=16_000, channels=1)
 
 
 def test_a_capture_that_was_cancelled_can_be_run_again_on_the_same_ring(tmp_path: Path) -> None:

@@ -66,6 +66,8 @@ def _open(path: Path) -> BinaryIO:
     try:
         if path.is_dir():
             raise AudioFileError(f"{path}: is a directory, not a recording")
+        if path.is_fifo():  # opening it would wait for a writer
+            raise AudioFileError(f"{path}: is a FIFO (named pipe), no recording; set fifo to it")
         return path.open("rb")
     except OSError as error:
         raise AudioFileError(f"{path}: cannot be read: {error.strerror}") from None

@@ -1,0 +1,1 @@
+"""A program of its own that hears what others write: to their stdout, a socket or a FIFO."""
