@@ -76,7 +76,7 @@ def test_check_describes_them_and_says_what_is_wrong(tmp_path: Path) -> None:
         ("ok", "pipe; s16le, 16000 Hz, 2 channels"),
         ("ok", "new, which will be made; a recording or records: bare samples are refused"),
         ("wrong", "config.toml: is no FIFO (named pipe); a recording is audio_file"),
-        ("ok", "/sh; "),
+        ("wrong", "ended"),
         ("wrong", "program 'no-such-program' cannot be found"),
         ("ok", "socket tcp:0.0.0.0:9, open to other machines; "),
         ("wrong", "/no/folder/x: there is no folder /no/folder"),

@@ -131,10 +131,10 @@ class SupervisedProgram:
                 elif header.kind is Kind.OFFLINE:
                     watch.offline()
                     self._logged_reason = None if watch.delivered_s else self._logged_reason
-                    self._set_status("offline", on_status)
-                    self._end_stream(ring)
                     if payload:
                         self._fail(_text(payload))
+                    self._set_status("offline", on_status)
+                    self._end_stream(ring)
                 else:
                     self._log.warning(self._program.name, said=_text(payload))
         finally:

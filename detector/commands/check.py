@@ -115,7 +115,9 @@ def _sources(config: Config, *, listen: bool) -> Iterator[Line]:
             found[source.name] = _source(source, index, devices)
         except DetectorError as error:
             found[source.name] = error
-    there = [s for s in config.sources if listen and isinstance(found[s.name], str)]
+    # What is sent to a socket or a FIFO may be on its way to the service that runs.
+    opened = [s for s in config.sources if listen and not (s.socket or s.fifo)]
+    there = [s for s in opened if isinstance(found[s.name], str)]
     for source, heard in zip(there, asyncio.run(hear_all(there)), strict=True):
         ok = isinstance(heard, str)
         found[source.name] = f"{found[source.name]}: {heard}" if ok else heard

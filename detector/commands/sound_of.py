@@ -1,15 +1,20 @@
 """The sound of one source for a command, as the service would hear it."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator
+from typing import Final
 
+from detector.boottime import boottime
 from detector.capture.capture import Capture
 from detector.capture.conditioning import Conditioning
-from detector.capture.ring import RingBuffer
-from detector.capture.status import CaptureStatus
+from detector.capture.ring import Reader, RingBuffer
 from detector.errors import SourceError
 from detector.records import SAMPLE_RATE, AudioBlock
 from detector.settings.sources import SourceSettings
+
+_LOOK_S: Final = 0.1
+"""How often it is asked whether the capture has failed."""
 
 
 async def sound_of(
@@ -24,29 +29,21 @@ async def sound_of(
     ring = RingBuffer()
     reader = ring.reader()
     conditioning = Conditioning(settings.gain_db, settings.highpass_hz, settings.mains_hz)
-    failed = asyncio.get_running_loop().create_future()
-
-    def on_status(status: CaptureStatus) -> None:
-        if status == "offline" and not ring.samples_heard and not failed.done():
-            failed.set_result(None)
 
     async def fill() -> None:
         try:
-            await capture.run(ring, on_status)
+            await capture.run(ring, lambda _: None)
         finally:
             ring.close()
 
     filling = asyncio.create_task(fill(), name=f"{settings.name} capture")
     try:
         while not reader.closed:
-            waiting = asyncio.create_task(reader.wait())
-            await asyncio.wait(
-                {waiting, failed}, timeout=patience_s, return_when=asyncio.FIRST_COMPLETED
-            )
-            if not waiting.done():
-                waiting.cancel()
-                why = capture.failure or f"nothing comes of {capture.description}"
-                raise SourceError(why)
+            began = boottime()
+            while not await _comes(reader):
+                why = capture.failure if not ring.samples_heard else None
+                if why or boottime() - began > patience_s:
+                    raise SourceError(why or f"nothing comes of {capture.description}")
             item = reader.read(SAMPLE_RATE)
             if isinstance(item, AudioBlock):
                 yield conditioning.apply(item)
@@ -54,3 +51,12 @@ async def sound_of(
     finally:
         filling.cancel()
         await asyncio.wait({filling})
+
+
+async def _comes(reader: Reader) -> bool:
+    """Whether there is something to read, after a moment."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_LOOK_S):
+            await reader.wait()
+            return True
+    return False

@@ -19,7 +19,14 @@ import structlog
 from structlog.testing import capture_logs
 
 from detector.boottime import boottime
-from detector.capture.framing import HEADER_BYTES, Kind, payload_bytes, unpack_format, unpack_header
+from detector.capture.framing import (
+    HEADER_BYTES,
+    Kind,
+    StreamFormat,
+    payload_bytes,
+    unpack_format,
+    unpack_header,
+)
 from detector.capture.microphone import EXIT_STOPPED, EXIT_UNKNOWN_DEVICE, QUEUE_S, Recorder
 from detector.capture.timeline import STALL_S
 from detector.records import SAMPLE_RATE
