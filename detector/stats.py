@@ -24,6 +24,8 @@ class SourceStats:
     """The models could not keep up."""
     windows_failed: int = 0
     """Inference failed, or gave what is no score."""
+    windows_withheld: int = 0
+    """Not worth an expensive model: a cheaper one heard nothing in them."""
     problems: tuple[ProblemKind, ...] = ()
     """What keeps it from hearing well at present."""
     level_dbfs: float | None = None

@@ -35,6 +35,7 @@ def test_stats_are_the_documented_object() -> None:
                 "samples_not_finite": 2,
                 "windows_skipped": 0,
                 "windows_failed": 0,
+                "windows_withheld": 0,
                 "problems": ["silent"],
                 "level_dbfs": -120.0,
                 "dc_offset": 0.0,
