@@ -1,5 +1,6 @@
 """Many channels become one."""
 
+import math
 from typing import Final, Literal
 
 import numpy as np
@@ -60,12 +61,13 @@ class PhaseMonitor:
         """Take (n, channels) samples and their (n,) mean."""
         if samples.shape[1] < 2 or not len(samples):  # noqa: PLR2004 (a channel alone cancels nothing)
             return
-        power = float(np.square(samples).mean())
-        if not power >= self._AUDIBLE:  # not so of NaN
+        with np.errstate(over="ignore", invalid="ignore"):  # what is no sound is left out later
+            power, of_mean = float(np.square(samples).mean()), float(np.square(mean).sum())
+        if not self._AUDIBLE <= power < math.inf:
             return
         self._frames += len(samples)
         self._of_channels += power * len(samples)
-        self._of_mean += float(np.square(mean).sum())
+        self._of_mean += of_mean
         if self._frames >= self._needed:
             self.cancels = self._of_mean < self._CANCELLED * self._of_channels
             self._frames, self._of_channels, self._of_mean = 0, 0.0, 0.0

@@ -98,7 +98,7 @@ def list_devices(asked: Sequence[str] = ()) -> list[Device]:
     except Exception as error:  # noqa: BLE001 (it fails while its own class of error is imported)
         raise SourceError(f"PortAudio does not work: {error}") from None
     names = stable_names([device["name"] for device in found])
-    devices = [
+    return [
         Device(
             name=defined.get(device["name"], name),
             index=device["index"],
@@ -110,7 +110,20 @@ def list_devices(asked: Sequence[str] = ()) -> list[Device]:
         for device, (name, port) in zip(found, names, strict=True)
         if device["max_input_channels"] > 0
     ]
-    return [*devices, *_sources_of_server(devices)]
+
+
+def find_device(name: str) -> Device:
+    """The device that is called `name`. This process has not initialised PortAudio before.
+
+    Raises:
+        SourceError: PortAudio does not work here.
+        UnknownDeviceError: no device, or more than one, is called so.
+    """
+    devices = list_devices([name])
+    try:
+        return match(name, devices)
+    except UnknownDeviceError:  # only then is the server asked, which takes a moment
+        return match(name, [*devices, *_sources_of_server(devices)])
 
 
 def _sources_of_server(devices: Sequence[Device]) -> Iterator[Device]:
@@ -191,6 +204,7 @@ def match(name: str, devices: Iterable[Device]) -> Device:
 def main(arguments: Sequence[str]) -> int:
     try:
         devices = list_devices([*names_of_cards(), *(a for a in arguments if a != "--json")])
+        devices += _sources_of_server(devices)
     except SourceError as error:
         print(error, file=sys.stderr)  # noqa: T201
         return SourceError.exit_code

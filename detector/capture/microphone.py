@@ -19,7 +19,7 @@ from collections import deque
 from typing import Any, BinaryIO, Final, Literal, Protocol
 
 from detector.boottime import boottime_ns
-from detector.capture.devices import Device, list_devices, match
+from detector.capture.devices import Device, find_device
 from detector.capture.framing import (
     Header,
     Kind,
@@ -159,11 +159,11 @@ def record(
         SourceError: it cannot be opened.
         BrokenPipeError: nobody reads any more.
     """
-    device = match(name, list_devices([name]))
+    device = find_device(name)
     channels = channels_to_open(device, channel)
     if device.server_source:
         choose_source(device.name)
-    import sounddevice  # noqa: PLC0415 (list_devices says it if the library is missing)
+    import sounddevice  # noqa: PLC0415 (find_device says it if the library is missing)
 
     try:
         rate = rate or _rate(device, channels)

@@ -112,7 +112,7 @@ def _sources(config: Config, *, listen: bool) -> Iterator[Line]:
     found: dict[str, str | DetectorError] = {}
     for index, source in enumerate(config.sources):
         try:
-            found[source.name] = _source(source, index, devices)
+            found[source.name] = _source(source, index, devices) + _conditioning(source)
         except DetectorError as error:
             found[source.name] = error
     # What is sent to a socket or a FIFO may be on its way to the service that runs.
@@ -138,3 +138,11 @@ def _source(source: SourceSettings, index: int, devices: list[Device] | Detector
     except ConfigError as error:
         raise ConfigError(f"sources.{index}.device = {source.device!r}: {error}") from None
     return device.name
+
+
+def _conditioning(source: SourceSettings) -> str:
+    """What the sound goes through before the models hear it."""
+    gain = f", gain {source.gain_db:+g} dB" if source.gain_db else ""
+    highpass = f", nothing below {source.highpass_hz:g} Hz" if source.highpass_hz else ""
+    hum = f", no hum of {source.mains_hz} Hz" if source.mains_hz else ""
+    return gain + highpass + hum

@@ -32,7 +32,8 @@ async def _outcome(settings: SourceSettings) -> str | DetectorError:
     except DetectorError as error:
         return error
     except TimeoutError:
-        return SourceError(f"delivers less than {LISTEN_S:g} s of sound in {PATIENCE_S:g} s")
+        bound_s = LISTEN_S + PATIENCE_S
+        return SourceError(f"delivers less than {LISTEN_S:g} s of sound in {bound_s:g} s")
 
 
 async def _hear(settings: SourceSettings) -> str:
@@ -47,7 +48,7 @@ async def _hear(settings: SourceSettings) -> str:
     if not samples:
         raise SourceError("delivers no sound")
     level = dbfs(energy / samples)
-    return ", ".join([*_stream(capture.stream), _level(level), *_settings(settings)])
+    return ", ".join([*_stream(capture.stream), _level(level)])
 
 
 def _stream(stream: StreamInfo | None) -> list[str]:
@@ -62,11 +63,3 @@ def _level(level_dbfs: float) -> str:
         return "digital silence: is it muted?"
     quiet = " (very quiet)" if level_dbfs < _QUIET_DBFS else ""
     return f"{level_dbfs:.1f} dBFS{quiet}"
-
-
-def _settings(settings: SourceSettings) -> list[str]:
-    """What the sound goes through."""
-    gain = [f"gain {settings.gain_db:+g} dB"] if settings.gain_db else []
-    highpass = [f"nothing below {settings.highpass_hz:g} Hz"] if settings.highpass_hz else []
-    hum = [f"no hum of {settings.mains_hz} Hz"] if settings.mains_hz else []
-    return gain + highpass + hum

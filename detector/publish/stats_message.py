@@ -27,10 +27,14 @@ class SourceStatsMessage(BaseModel):
     windows_withheld: int = Field(
         0, ge=0, description="not scored, since a cheaper model heard nothing in them"
     )
-    problems: tuple[ProblemKind, ...]
-    level_dbfs: float | None = Field(description="mean of the last minute, as the models hear it")
-    dc_offset: float | None = Field(description="mean of the samples, full scale is 1")
-    drift_ppm: float | None = Field(description="millionths of the rate, that it is too fast by")
+    problems: tuple[ProblemKind, ...] = ()
+    level_dbfs: float | None = Field(
+        None, description="mean of the last minute, as the models hear it"
+    )
+    dc_offset: float | None = Field(None, description="mean of the samples, full scale is 1")
+    drift_ppm: float | None = Field(
+        None, description="millionths of the rate, that it is too fast by"
+    )
     events: int = Field(ge=0)
     events_held: int = Field(ge=0, description="segments not told: muted, or quiet hours")
     gaps: int = Field(ge=0)

@@ -83,6 +83,7 @@ class MqttPublisher(Publisher):
         )
         self._levels = LevelMeter(settings.level_interval_s)
         self._a_levels = LevelMeter(settings.level_interval_s)
+        self._levels_due: dict[str, str] = {}
         self._subscriptions: dict[str, Callable[[Received], object]] = {}
         self._sources: set[str] = set()
         self._running = False
@@ -162,18 +163,24 @@ class MqttPublisher(Publisher):
             self._connection.publish_unconfirmed(topic, json.dumps(rounded))
 
     def level(self, source: str, power: float, a_weighted: float | None = None) -> None:
-        """Publish the mean levels now and then, if that is wanted and can be done at once."""
+        """Publish the mean levels now and then, if that is wanted and there is a connection."""
         now = self._clock()
-        self._publish_level(topics.level, source, self._levels.push(source, power, now))
+        self._note_level(topics.level, source, self._levels.push(source, power, now))
         if a_weighted is not None and self._settings.level_a:
             level = self._a_levels.push(source, a_weighted, now)
-            self._publish_level(topics.level_a, source, level)
+            self._note_level(topics.level_a, source, level)
+        if self._connection is None:
+            self._levels_due.clear()
+        for topic, text in list(self._levels_due.items()):
+            if not (self._connection and self._connection.publish_unconfirmed(topic, text)):
+                break  # the next time: one packet has to leave before another
+            del self._levels_due[topic]
 
-    def _publish_level(
+    def _note_level(
         self, topic: Callable[[str, str, str], str], source: str, level: float | None
     ) -> None:
-        if level is not None and self._connection is not None:
-            self._connection.publish_unconfirmed(topic(*self._place, source), f"{level:.1f}")
+        if level is not None:
+            self._levels_due[topic(*self._place, source)] = f"{level:.1f}"
 
     # -- other topics: `MqttClient` ----------------------------------------------------------------
 
