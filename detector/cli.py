@@ -29,6 +29,9 @@ ConfigFile = Annotated[
     Path | None,
     typer.Option("--config", "-c", metavar="FILE", help="A TOML file; the defaults if absent."),
 ]
+ChannelOption = Annotated[
+    str, typer.Option(metavar="N", help="Which channel to hear, from 1; mix is the mean of all.")
+]
 
 
 # Commands import what they need when they are called: `--help` should not load a model runtime.
@@ -87,6 +90,7 @@ def replay(  # noqa: PLR0913 (an argument for each option)
     sample_format: Annotated[
         str | None, typer.Option(help="Of them, as ffmpeg calls it; s16le if absent.")
     ] = None,
+    channel: ChannelOption = "mix",
 ) -> None:
     """Print the events of recordings: the same ones that the service would have published."""
     from detector.commands.replay import raw_format, replay_files
@@ -98,6 +102,7 @@ def replay(  # noqa: PLR0913 (an argument for each option)
         as_json=as_json,
         start=start,
         raw=raw_format(rate, channels, sample_format),
+        channel=_channel(channel),
     )
 
 
@@ -148,11 +153,20 @@ def evaluate(
         str | None,
         typer.Option(metavar="NAME", help="Which one, as in the reference; the first if absent."),
     ] = None,
+    channel: ChannelOption = "mix",
 ) -> None:
     """Measure how well the models hear: F1, PSDS, false alarms an hour, latency."""
     from detector.commands.evaluate import evaluate as evaluate_
 
-    evaluate_(folder, reference, config, in_json=as_json, plot=plot, plot_file=plot_file)
+    evaluate_(
+        folder,
+        reference,
+        config,
+        in_json=as_json,
+        plot=plot,
+        plot_file=plot_file,
+        channel=_channel(channel),
+    )
 
 
 @app.command()
@@ -167,11 +181,19 @@ def tune(
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Where to write to; stdout if absent.")
     ] = None,
+    channel: ChannelOption = "mix",
 ) -> None:
     """Choose thresholds for a wanted rate of false alarms; write them as tables of the config."""
     from detector.commands.tune import tune_thresholds
 
-    tune_thresholds(folder, reference, config, false_alarms_per_hour=false_alarms_per_hour, out=out)
+    tune_thresholds(
+        folder,
+        reference,
+        config,
+        false_alarms_per_hour=false_alarms_per_hour,
+        out=out,
+        channel=_channel(channel),
+    )
 
 
 @app.command()
@@ -203,6 +225,14 @@ def explain(
     from detector.commands.explain import explain_time
 
     explain_time(config, source, at, as_json=as_json)
+
+
+def _channel(value: str) -> int | Literal["mix"]:
+    if value == "mix":
+        return "mix"
+    if not (value.isdecimal() and int(value)):
+        raise typer.BadParameter(f"{value!r} is no channel; they are counted from 1, or mix")
+    return int(value)
 
 
 def _version(value: bool) -> None:  # noqa: FBT001 (typer's callback)

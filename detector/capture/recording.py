@@ -25,7 +25,7 @@ from detector.capture.containers.decode import decode
 from detector.capture.containers.frames import Frames, Hole
 from detector.capture.containers.sniff import HEAD_BYTES, sniff
 from detector.capture.conversion import Conversion
-from detector.capture.framing import MAGIC
+from detector.capture.framing import MAGIC, StreamFormat
 from detector.capture.pcm import PcmDecoder, RawFormat
 from detector.capture.ring import RingBuffer
 from detector.capture.status import OnStatus
@@ -92,6 +92,17 @@ def open_stream(
     """
     with _opened(decode(stream, name), name, channel, block_samples) as items:
         yield items
+
+
+def format_of(path: Path) -> StreamFormat:
+    """The rate and the number of channels with which a recording begins.
+
+    Raises:
+        AudioFileError: it holds no sound that can be decoded here.
+    """
+    pieces = decode(path, str(path))
+    found = next(piece for piece in pieces if isinstance(piece, Frames))
+    return StreamFormat(found.rate, found.samples.shape[1])
 
 
 @contextlib.contextmanager

@@ -6,8 +6,10 @@ from pathlib import Path
 
 from rich.console import Console
 
+from detector.capture.recording import Channel
+from detector.commands.unreadable import UnreadableRecordings
 from detector.configured_model import ConfiguredModel
-from detector.errors import ConfigError
+from detector.errors import AudioFileError, ConfigError
 from detector.evaluation.dataset import read_dataset
 from detector.evaluation.detections import TrueEvent
 from detector.evaluation.optional import require
@@ -30,10 +32,14 @@ def evaluate(
     in_json: bool,
     plot: Path | None,
     plot_file: str | None,
+    channel: Channel = "mix",
 ) -> None:
     """Print how well what is detected in recordings agrees with the reference.
 
+    Recordings that cannot be read are said and left out, and the exit code is then 4.
+
     Raises:
+        AudioFileError: none can be read, or not the one that is to be drawn.
         ConfigError: something is wrong with the reference, or the recordings do not fit it.
         MissingExtraError: the extra `evaluate` is not installed.
     """
@@ -53,13 +59,17 @@ def evaluate(
     results: dict[str, RecordingResult] = {}
     scores: dict[str, TimedScores] = {}
     reference: dict[str, list[TrueEvent]] = {}
+    unreadable = UnreadableRecordings()
     for name, path in dataset.with_progress():
         # No other scores have a part in the figures; a picture shows the highest of all labels.
         shown = plot is not None and name == drawn
         track = ScoreTrack(configured_models, dataset.labels if shown else dataset.true_labels)
-        results[name] = run_recording(models, path, config.patterns, track.on_step)
-        scores[name] = track.timed_scores(results[name].duration_samples)
-        reference[name] = dataset.true_events(name, results[name].duration_s)
+        with unreadable.passed_over():
+            found = run_recording(models, path, config.patterns, track.on_step, channel)
+            results[name] = found
+            scores[name] = track.timed_scores(found.duration_samples)
+            reference[name] = dataset.true_events(name, found.duration_s)
+    unreadable.check(len(dataset.recordings))
     result = score(
         reference,
         {name: one.detections for name, one in results.items()},
@@ -71,15 +81,19 @@ def evaluate(
         sys.stdout.write(as_json(result) + "\n")
     else:
         Console(highlight=False).print(as_table(result))
+    if plot and drawn not in results:
+        raise AudioFileError(f"--plot-file: {drawn} cannot be drawn, since it cannot be read")
     if plot:
         draw(
             plot,
             dataset.recordings[drawn],
+            channel,
             reference[drawn],
             results[drawn].detections,
             scores[drawn],
             _onset_thresholds(configured_models),
         )
+    unreadable.leave()
 
 
 def _onset_thresholds(configured_models: Iterable[ConfiguredModel]) -> dict[str, float]:

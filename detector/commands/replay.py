@@ -9,8 +9,9 @@ from typing import cast, get_args
 
 from detector.capture.clock import FixedClock
 from detector.capture.pcm import RawFormat
-from detector.capture.recording import open_audio, open_stdin
-from detector.errors import ConfigError, DetectorError
+from detector.capture.recording import Channel, open_audio, open_stdin
+from detector.commands.unreadable import EXIT_CODE
+from detector.errors import AudioFileError, ConfigError, DetectorError
 from detector.events.segments.suppression import SuppressionGate
 from detector.explanations import Suppression
 from detector.loading import LoadedModel, load_models
@@ -40,6 +41,7 @@ def replay_files(
     as_json: bool,
     start: datetime | None,
     raw: RawFormat | None,
+    channel: Channel = "mix",
 ) -> None:
     config = load_config(config_file)
     configure(config.log)
@@ -50,7 +52,11 @@ def replay_files(
     failures: list[DetectorError] = []
     for file, source in zip(files, _source_names(files), strict=True):
         try:
-            opened = open_stdin(sys.stdin.buffer, raw) if file == "-" else open_audio(file)
+            opened = (
+                open_stdin(sys.stdin.buffer, raw, channel)
+                if file == "-"
+                else open_audio(file, channel)
+            )
             with opened as items:
                 paced = _paced(items) if real_time else items
                 output = _Output(source, schedule, clock, publisher)
@@ -60,7 +66,18 @@ def replay_files(
             sys.stderr.write(f"detector: {error}\n")
             failures.append(error)
     if failures:
-        sys.exit(failures[0].exit_code)
+        sys.exit(_exit_code(failures, len(files)))
+
+
+def _exit_code(failures: list[DetectorError], recordings: int) -> int:
+    """That of the one recording; with several, their number is said."""
+    if recordings == 1:
+        return failures[0].exit_code
+    sys.stderr.write(
+        f"detector: {len(failures)} of {recordings} recordings could not be heard to their end\n"
+    )
+    graver = (error.exit_code for error in failures if not isinstance(error, AudioFileError))
+    return next(graver, EXIT_CODE)
 
 
 def raw_format(

@@ -3,6 +3,8 @@
 import sys
 from pathlib import Path
 
+from detector.capture.recording import Channel
+from detector.commands.unreadable import UnreadableRecordings
 from detector.errors import ConfigError
 from detector.evaluation.dataset import read_dataset
 from detector.evaluation.detections import TrueEvent
@@ -21,10 +23,14 @@ def tune_thresholds(
     *,
     false_alarms_per_hour: float,
     out: Path | None,
+    channel: Channel = "mix",
 ) -> None:
     """Write thresholds for a rate of false alarms as tables of the configuration.
 
+    Recordings that cannot be read are said and left out, and the exit code is then 4.
+
     Raises:
+        AudioFileError: none can be read.
         ConfigError: something is wrong with the reference, the recordings do not fit it, or no
             model has thresholds.
     """
@@ -41,18 +47,17 @@ def tune_thresholds(
     recordings: dict[str, dict[str, TuningRecording]] = {name: {} for name in tuned}
     reference: dict[str, list[TrueEvent]] = {}
     hours = 0.0
+    unreadable = UnreadableRecordings()
     for name, path in dataset.with_progress():
         recorders = {model: recorder(configured) for model, configured in tuned.items()}
-        result = run_recording(
-            list(models.values()),
-            path,
-            config.patterns,
-            {model: steps.add for model, steps in recorders.items()},
-        )
-        for model, steps in recorders.items():
-            recordings[model][name] = TuningRecording(result.duration_samples, steps)
-        reference[name] = dataset.true_events(name, result.duration_s)
-        hours += result.duration_s / 3600
+        on_step = {model: steps.add for model, steps in recorders.items()}
+        with unreadable.passed_over():
+            result = run_recording(list(models.values()), path, config.patterns, on_step, channel)
+            for model, steps in recorders.items():
+                recordings[model][name] = TuningRecording(result.duration_samples, steps)
+            reference[name] = dataset.true_events(name, result.duration_s)
+            hours += result.duration_s / 3600
+    unreadable.check(len(dataset.recordings))
     if hours * false_alarms_per_hour < 1:
         sys.stderr.write(
             f"detector: {hours:.2f} h of recordings cannot show a rate of "
@@ -63,10 +68,11 @@ def tune_thresholds(
         for model, configured in tuned.items()
     }
     text = as_toml(chosen, config, hours, false_alarms_per_hour, alone=config_file is None)
-    if out is None:
-        sys.stdout.write(text)
-        return
     try:
-        out.write_text(text, encoding="utf-8")
+        if out is None:
+            sys.stdout.write(text)
+        else:
+            out.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise ConfigError(f"{out}: cannot be written: {error.strerror}") from None
+        raise ConfigError(f"{out or 'stdout'}: cannot be written: {error.strerror}") from None
+    unreadable.leave()

@@ -10,7 +10,13 @@ from rich.progress import track
 
 from detector.errors import ConfigError
 from detector.evaluation.detections import TrueEvent
-from detector.evaluation.reference import TrueEvents, find_recordings, read_reference, within
+from detector.evaluation.reference import (
+    TrueEvents,
+    find_recordings,
+    passed_over,
+    read_reference,
+    within,
+)
 from detector.loading import LoadedModel
 from detector.pipeline import Pipeline
 from detector.settings.patterns import PatternSettings
@@ -59,7 +65,7 @@ def read_dataset(
     models: Sequence[LoadedModel],
     patterns: Mapping[str, PatternSettings],
 ) -> Dataset:
-    """Read the reference and find the recordings; say on stderr which labels are ignored.
+    """Read the reference and find the recordings; say on stderr what is ignored.
 
     Raises:
         ConfigError: something is wrong with the reference, a recording that it names is not there,
@@ -67,6 +73,9 @@ def read_dataset(
     """
     reference = read_reference(reference_file)
     recordings = find_recordings(folder, reference)
+    if others := passed_over(folder, (*recordings.values(), reference_file)):
+        told = ", ".join(f"{suffix} ({count})" for suffix, count in others.items())
+        sys.stderr.write(f"detector: {folder}: passed over, as no recordings: {told}\n")
     named = {label for events in reference.values() for *_, label in events}
     labels = _labels(models, patterns, named)
     ignored = sorted(named - labels)

@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from detector.capture.recording import open_audio
+from detector.capture.recording import Channel, open_audio
 from detector.errors import ConfigError
 from detector.evaluation.detections import Detection, TrueEvent
 from detector.evaluation.optional import require
@@ -24,6 +24,7 @@ _COLUMNS: Final = 2000
 def draw(
     path: Path,
     recording: Path,
+    channel: Channel,
     truth: Sequence[TrueEvent],
     detected: Sequence[Detection],
     timed: TimedScores,
@@ -34,6 +35,7 @@ def draw(
     Args:
         path: its suffix says the format (.png, .svg, .pdf).
         recording: the file.
+        channel: which of its channels was heard.
         truth: its true events.
         detected: what was detected in it.
         timed: the scores over it.
@@ -50,7 +52,7 @@ def draw(
     )
     end = float(timed.times_s[-1])
     sound.imshow(
-        _log_mel(recording).T,
+        _log_mel(recording, channel).T,
         origin="lower",
         aspect="auto",
         extent=(0, end, 0, Fbank().mel_bins),
@@ -93,10 +95,10 @@ def _labels(
     return list(occurring | dict.fromkeys(by_score[: _MOST // 2]))[:_MOST]
 
 
-def _log_mel(recording: Path) -> np.ndarray:
+def _log_mel(recording: Path, channel: Channel) -> np.ndarray:
     """(columns, mel bins): the log-mel frames, or every few of them."""
     log_mel = LogMel(Fbank(), SAMPLE_RATE)
-    with open_audio(recording) as items:
+    with open_audio(recording, channel) as items:
         frames = np.concatenate([log_mel.push(_samples(item)) for item in items])
     return frames[:: 1 + len(frames) // _COLUMNS]
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from detector.capture.recording import open_audio
+from detector.capture.recording import Channel, open_audio
 from detector.errors import AudioFileError
 from detector.evaluation.detections import Detection
 from detector.events.scores.steps import Step
@@ -33,6 +33,7 @@ def run_recording(
     path: Path,
     patterns: Mapping[str, PatternSettings] | None = None,
     on_step: Mapping[str, Callable[[Step], object]] = MappingProxyType({}),
+    channel: Channel = "mix",
 ) -> RecordingResult:
     """Replay one recording, with the models and patterns that one configuration has.
 
@@ -44,6 +45,7 @@ def run_recording(
         patterns: rules over the labels of the models.
         on_step: by the name of a model, what is called with each step that its segmenter sees; not
             with those of a model that spells words.
+        channel: which is heard.
 
     Raises:
         AudioFileError: it cannot be read, or is empty.
@@ -54,7 +56,7 @@ def run_recording(
 
     def items() -> Iterator[AudioBlock | Gap]:
         nonlocal duration
-        with open_audio(path) as opened:
+        with open_audio(path, channel) as opened:
             for item in opened:
                 duration = item.end_sample
                 yield item

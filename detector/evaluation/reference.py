@@ -1,6 +1,7 @@
 """Reference files: what truly sounds in which recording, and when."""
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -9,7 +10,14 @@ from detector.errors import ConfigError
 from detector.evaluation.detections import TrueEvent
 
 COLUMNS: Final = ("filename", "onset", "offset", "event_label")
-SUFFIXES: Final = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff")
+SUFFIXES: Final = frozenset(
+    (
+        *(".3gp", ".aac", ".ac3", ".aif", ".aifc", ".aiff", ".amr", ".ape", ".asf", ".au", ".avi"),
+        *(".awb", ".caf", ".flac", ".flv", ".m4a", ".mka", ".mkv", ".mov", ".mp2", ".mp3", ".mp4"),
+        *(".oga", ".ogg", ".opus", ".rf64", ".snd", ".spx", ".ts", ".tta", ".voc", ".w64", ".wav"),
+        *(".webm", ".wma", ".wv"),
+    )
+)
 _ROUNDING_S: Final = 1.0
 """Tables are often made in whole seconds."""
 
@@ -74,6 +82,16 @@ def find_recordings(folder: Path, reference: TrueEvents) -> dict[str, Path]:
     if not found:
         raise ConfigError(f"{folder}: has no recordings")
     return dict(sorted(found.items()))
+
+
+def passed_over(folder: Path, recordings: Iterable[Path]) -> dict[str, int]:
+    """The suffixes of files below a folder that are not among its recordings, and how many.
+
+    A file without one is told by its name.
+    """
+    taken = set(recordings)
+    others = (p for p in folder.rglob("*") if p.name[0] != "." and p.is_file() and p not in taken)
+    return dict(sorted(Counter(path.suffix.lower() or path.name for path in others).items()))
 
 
 def _sounds(folder: Path) -> Iterator[Path]:

@@ -1,7 +1,7 @@
 """From a base and one's own recordings to a bundle: the steps in their order."""
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from detector import __version__
-from detector.errors import ConfigError
+from detector.errors import AudioFileError, ConfigError
 from detector.inference.bundle import Bundle
 from detector.records import FloatArray
 from detector.spec import BundleSpec, Label
@@ -61,7 +61,12 @@ _HELD_OUT_WINDOWS = 4
 
 
 def make_head(
-    where: str, data: Path, out: Path, options: HeadOptions, progress: ProgressReport
+    where: str,
+    data: Path,
+    out: Path,
+    options: HeadOptions,
+    progress: ProgressReport,
+    on_unreadable: Callable[[AudioFileError], object] | None = None,
 ) -> BundleSpec:
     """Fit a new head to the recordings and write the bundle `out`, whole or not at all.
 
@@ -75,12 +80,13 @@ def make_head(
             beside it, and the same call goes on with it.
         options: what the person decides.
         progress: is called as the steps go on.
+        on_unreadable: as for `read_collection`.
 
     Raises:
         ConfigError, AudioFileError, BundleError: naming what is wrong, and what to do.
     """
     check_folder(out)
-    collection = read_collection(data)
+    collection = read_collection(data, on_unreadable)
     for note in collection.notes:
         progress.note(note)
     exclusive = _is_exclusive(collection, options, progress)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import soundfile
 
@@ -178,10 +179,45 @@ def test_a_mistake_ends_the_command_with_2_and_one_line(site: Site) -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_a_recording_that_cannot_be_read_is_no_silence(site: Site) -> None:
+def test_a_recording_that_cannot_be_read_is_left_out_and_no_silence(site: Site) -> None:
     (site.audio / "broken.wav").write_bytes(b"RIFF")
-    with pytest.raises(AudioFileError, match=r"broken\.wav"):
+    done = detector("evaluate", *site.arguments, "--json")
+    assert done.returncode == 4
+    assert "broken.wav" in done.stderr
+    assert "left out: 1 that cannot be read" in done.stderr
+    assert json.loads(done.stdout)["hours"] == pytest.approx(30 / 3600)
+    tuned = detector("tune", *site.arguments, "--false-alarms-per-hour", "200")
+    assert tuned.returncode == 4
+    assert "onset_threshold" in tuned.stdout
+
+
+def test_recordings_none_of_which_can_be_read_are_refused(site: Site) -> None:
+    for name in ("tones.wav", "nothing.flac"):
+        (site.audio / name).write_bytes(b"RIFF")
+    with pytest.raises(AudioFileError, match=r"none of the 2 recordings can be read.*\.(wav|flac)"):
         run(evaluate, site, **EVALUATE)
+
+
+def test_one_channel_is_evaluated(site: Site) -> None:
+    left, right = scene(20, (LOW_HZ, 3, 5)), scene(20, (HIGH_HZ, 15, 15.5))
+    site.record("tones.wav", np.stack([left, right], axis=1))
+    done = detector("evaluate", *site.arguments, "--json", "--channel", "2")
+    assert done.returncode == 4  # the other recording has one channel
+    heard = by_label(json.loads(done.stdout))
+    assert [name for name, one in heard.items() if one["detected_events"]] == ["high"]
+    wrong = detector("evaluate", *site.arguments, "--channel", "0")
+    assert wrong.returncode == 2
+    assert "counted from 1" in wrong.stderr
+
+
+def test_files_that_are_passed_over_are_told_by_their_suffix(site: Site) -> None:
+    for name in ("notes.txt", "more.TXT", "score.mid", ".hidden.txt", "README"):
+        (site.audio / name).touch()
+    done = detector("evaluate", *site.arguments, "--json")
+    assert done.returncode == 0
+    assert done.stderr == (
+        f"detector: {site.audio}: passed over, as no recordings: .mid (1), .txt (2), README (1)\n"
+    )
 
 
 def test_a_folder_without_recordings_is_told(site: Site) -> None:

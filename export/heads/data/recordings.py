@@ -1,13 +1,11 @@
 """One's own labelled recordings: a folder for each label, or a table of onsets and offsets."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import soundfile
-
-from detector.capture.recording import only_sound, open_audio
+from detector.capture.recording import format_of, only_sound, open_audio
 from detector.csv_table import CsvRow, read_csv
 from detector.errors import AudioFileError, ConfigError
 from detector.records import SAMPLE_RATE
@@ -92,16 +90,22 @@ class _Row:
     offset_s: float | None = None
 
 
-def read_collection(data: Path) -> Collection:
+def read_collection(
+    data: Path, on_unreadable: Callable[[AudioFileError], object] | None = None
+) -> Collection:
     """Read a folder that has a folder for each label, or a table.
 
     A table is CSV with the columns filename (relative to the table), onset, offset (seconds; empty
     is the recording's beginning or end) and label. A recording of any rate and number of channels
     is heard as the detector would hear it.
 
+    Args:
+        data: the folder, or the table.
+        on_unreadable: is told of each recording that cannot be read, which is then left out.
+
     Raises:
         ConfigError: naming the folder, or the table's line and field, and what is wrong with it.
-        AudioFileError: naming the recording.
+        AudioFileError: naming the recording that cannot be read, if nobody is told.
     """
     if data.is_dir():
         rows, notes = _from_folders(data)
@@ -117,9 +121,18 @@ def read_collection(data: Path) -> Collection:
         by_file.setdefault(row.path, []).append(row)
     recordings = []
     for path, about in by_file.items():
-        recording, odd = _read(path, about, labels)
+        try:
+            recording, odd = _read(path, about, labels)
+        except AudioFileError as error:
+            if on_unreadable is None:
+                raise
+            on_unreadable(error)
+            continue
         recordings.append(recording)
         notes += odd
+    heard = {span.label for recording in recordings for span in recording.spans}
+    if lost := [label for index, label in enumerate(labels) if index not in heard]:
+        raise ConfigError(f"--data {data}: no recording of {lost[0]!r} can be read")
     return Collection(labels, tuple(recordings), tuple(notes))
 
 
@@ -230,15 +243,15 @@ def _span(row: _Row, length: int, label: int) -> Span:
 
 
 def _oddities(path: Path) -> Iterator[str]:
-    found = soundfile.info(path)
-    if found.samplerate != SAMPLE_RATE:
+    found = format_of(path)
+    if found.rate != SAMPLE_RATE:
         lost = (
-            f"; it holds nothing above {found.samplerate // 2} Hz, so take care that not all "
+            f"; it holds nothing above {found.rate // 2} Hz, so take care that not all "
             "recordings of one label are like that"
-            if found.samplerate < SAMPLE_RATE
+            if found.rate < SAMPLE_RATE
             else ""
         )
-        yield f"{path.name}: resampled from {found.samplerate} to {SAMPLE_RATE} Hz{lost}"
+        yield f"{path.name}: resampled from {found.rate} to {SAMPLE_RATE} Hz{lost}"
     if found.channels > 1:
         yield f"{path.name}: the mean of its {found.channels} channels is heard"
 
