@@ -47,8 +47,10 @@ def _shown(field: str, value: object) -> str:
     items = value if isinstance(value, list | tuple) else ()
     if isinstance(value, Mapping) or any(isinstance(item, Mapping) for item in items):
         return ""
-    if "password" in field.lower():
+    if "password" in field.lower() or "headers" in field:
         return ""
+    if "://" in str(value):
+        return ""  # a URL may hold a password
     text = repr(list(value) if isinstance(value, tuple) else value)
     return f" = {text}" if len(text) <= _LONGEST else f" = {text[:_LONGEST]}…"
 

@@ -1,12 +1,14 @@
 """The records that a capture program writes to its stdout, and the daemon reads.
 
 A stream is one format record, then one audio record for each block, and an error record if the
-program knows why it ends. A record is a header of 36 bytes and a payload. All numbers are
+program knows why it ends. A program that hears in bursts says in each pause that all is well. A
+record is a header of 36 bytes and a payload. All numbers are
 little-endian; the header is `<4sB3xQqQI`:
 
     bytes  type    field
     0-3    4s      magic           b"DMIC"
-    4      u8      kind            1 format, 2 audio, 3 audio after an overflow, 4 error
+    4      u8      kind            1 format, 2 audio, 3 audio after an overflow, 4 error, 5 refused,
+                                   6 waiting
     5-7            zero
     8-15   u64     first_sample    index of the payload's first frame in the device's stream
     16-23  i64     captured_ns     when its last frame had been captured, on CLOCK_BOOTTIME
@@ -16,7 +18,8 @@ little-endian; the header is `<4sB3xQqQI`:
     kind   payload
     1      u32 frames per second, u32 channels
     2, 3   size frames of float32, channels interleaved, full scale is ±1
-    4      UTF-8 text for the user
+    4, 5   UTF-8 text for the user
+    6      nothing
 
 So a program that captures one second of silence is:
 
@@ -34,7 +37,7 @@ So a program that captures one second of silence is:
 
 import enum
 import struct
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 MAGIC: Final = b"DMIC"
 _HEADER: Final = struct.Struct("<4sB3xQqQI")
@@ -57,6 +60,10 @@ class Kind(enum.IntEnum):
     """Audio before which the sound system lost samples; it does not say how many."""
     ERROR = 4
     """Why the program ends: UTF-8 text for the user."""
+    REFUSED = 5
+    """The same, where whoever asks often may be locked out: a wrong password."""
+    WAITING = 6
+    """Nothing has come since the last block, as is usual for this stream: it is not stalled."""
 
 
 class FramingError(ValueError):
@@ -110,7 +117,7 @@ def unpack_header(data: bytes) -> Header:
 
 def payload_bytes(header: Header, channels: int) -> int:
     """How many bytes follow the header."""
-    if header.kind in (Kind.FORMAT, Kind.ERROR):
+    if header.kind not in (Kind.AUDIO, Kind.AUDIO_AFTER_OVERFLOW):
         return header.size
     return header.size * channels * SAMPLE_BYTES
 
@@ -135,7 +142,12 @@ def unpack_format(payload: bytes) -> StreamFormat:
     return StreamFormat(rate, channels)
 
 
-def pack_error(message: str) -> bytes:
-    """A whole error record."""
+def pack_error(message: str, kind: Literal[Kind.ERROR, Kind.REFUSED] = Kind.ERROR) -> bytes:
+    """A whole record that says why the program ends."""
     payload = message.encode()
-    return pack_header(Header(Kind.ERROR, 0, 0, 0, len(payload))) + payload
+    return pack_header(Header(kind, 0, 0, 0, len(payload))) + payload
+
+
+def pack_waiting() -> bytes:
+    """A whole record that says that all is well."""
+    return pack_header(Header(Kind.WAITING, 0, 0, 0, 0))

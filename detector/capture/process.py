@@ -53,8 +53,9 @@ async def running(
         )
     except OSError as error:
         raise SourceError(f"the {program.name} cannot be started: {error}") from None
-    if process.stdout is None or process.stderr is None:
-        raise SourceError(f"the {program.name} has no output")
+    if process.stdin is None or process.stdout is None or process.stderr is None:
+        raise SourceError(f"the {program.name} has no input or output")
+    process.stdin.write(program.request)
     reading = asyncio.create_task(
         _read_stderr(process.stderr, log.bind(program=program.name)),
         name=f"{program.name} stderr",

@@ -5,11 +5,13 @@ because one that hangs can be ended without touching the other sources.
 """
 
 import asyncio
-from typing import Final, Literal
+from typing import Final, Literal, Never
 
 import numpy as np
 import structlog
 
+from detector.boottime import boottime
+from detector.capture.backoff import Backoff
 from detector.capture.channels import select_channel
 from detector.capture.clock import SampleClock
 from detector.capture.framing import (
@@ -27,19 +29,14 @@ from detector.capture.program import CaptureProgram
 from detector.capture.ring import RingBuffer
 from detector.capture.status import CaptureStatus, OnStatus
 from detector.capture.timeline import STALL_S, Timeline
-from detector.errors import DetectorError, SourceError
+from detector.errors import DetectorError, RefusedError, SourceError
+from detector.records import to_samples
 
-OPEN_S: Final = 8.0
-"""How long the first block may take: sound servers have been seen to take three seconds."""
 WAKE_S: Final = 0.1
 """How long, before a device is called stalled, what came while this process itself slept can be
 read."""
-GIVE_UP_S: Final = 5.0
-"""How long a stalled device is waited for before the program is started again."""
-FIRST_PAUSE_S: Final = 0.5
-LONGEST_PAUSE_S: Final = 2.0
-"""Between two starts of the program. Opening takes two seconds more, and a device that returns is
-to be heard within five."""
+STEADY_S: Final = 10.0
+"""What was heard for so long has come back; what fails sooner has not, and is tried less often."""
 
 
 class SupervisedProgram:
@@ -74,42 +71,39 @@ class SupervisedProgram:
                 as long as nobody knows: the device has stalled or is gone.
             on_status: is told each change of the status.
         """
-        pause_s, self._status = FIRST_PAUSE_S, None
+        backoff, self._status = Backoff(self._program.longest_pause_s), None
         for item in self._timeline.finish():  # of a run that was cancelled
             ring.write(item)
         while True:
-            try:
-                await self._run_once(ring, on_status)
-            except DetectorError as error:
-                self._log_offline(str(error))
-            except FramingError as error:
-                self._log_offline(f"the {self._program.name} writes no valid records: {error}")
-            if self._status in ("listening", "stalled"):
-                pause_s = FIRST_PAUSE_S
+            heard = ring.samples_heard
+            reason = await self._run_once(ring, on_status)
+            if ring.samples_heard - heard >= to_samples(STEADY_S):
+                backoff, self._logged_reason = Backoff(self._program.longest_pause_s), None
+            self._log_offline(str(reason))
             self._set_status("offline", on_status)
             for item in self._timeline.finish():
                 ring.write(item)
-            await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+            await asyncio.sleep(
+                backoff.pause_s(boottime(), refused=isinstance(reason, RefusedError))
+            )
 
-    async def _run_once(self, ring: RingBuffer, on_status: OnStatus) -> None:
-        """Run the program once, to its end.
-
-        Raises:
-            SourceError: why it ended.
-            FramingError: it writes something else than records.
-        """
-        async with running(self._program, self._log) as program:
-            try:
-                async with asyncio.timeout(OPEN_S) as deadline:
-                    await self._read(program, ring, on_status, deadline)
-            except TimeoutError:
-                raise SourceError(f"{self.description} delivers nothing") from None
-            except asyncio.IncompleteReadError:
-                words = await program.last_words()
-                raise SourceError(
-                    f"the {self._program.name} ended by itself{': ' if words else ''}{words}"
-                ) from None
+    async def _run_once(self, ring: RingBuffer, on_status: OnStatus) -> DetectorError:
+        """Run the program once, to its end; return why it ended."""
+        name = self._program.name
+        try:
+            async with running(self._program, self._log) as program:
+                try:
+                    async with asyncio.timeout(self._program.open_s) as deadline:
+                        await self._read(program, ring, on_status, deadline)
+                except TimeoutError:
+                    return SourceError(f"{self.description} delivers nothing")
+                except asyncio.IncompleteReadError:
+                    words = await program.last_words()
+                    return SourceError(f"the {name} ended by itself{': ' if words else ''}{words}")
+        except DetectorError as error:
+            return error
+        except FramingError as error:
+            return SourceError(f"the {name} writes no valid records: {error}")
 
     async def _read(
         self,
@@ -117,7 +111,7 @@ class SupervisedProgram:
         ring: RingBuffer,
         on_status: OnStatus,
         deadline: asyncio.Timeout,
-    ) -> None:
+    ) -> Never:
         loop = asyncio.get_running_loop()
         timer: asyncio.TimerHandle | None = None
         stream = StreamFormat(0, 0)
@@ -135,8 +129,9 @@ class SupervisedProgram:
             while True:
                 header = unpack_header(await program.stdout.readexactly(HEADER_BYTES))
                 payload = await program.stdout.readexactly(payload_bytes(header, stream.channels))
-                if header.kind is Kind.ERROR:
-                    raise SourceError(payload.decode(errors="replace"))
+                if header.kind in (Kind.ERROR, Kind.REFUSED):
+                    kind = RefusedError if header.kind is Kind.REFUSED else SourceError
+                    raise kind(payload.decode(errors="replace"))
                 if header.kind is Kind.FORMAT:
                     stream = unpack_format(payload)
                     self._timeline.begin(stream.rate)
@@ -144,10 +139,10 @@ class SupervisedProgram:
                 if timer is not None:
                     timer.cancel()
                 timer = loop.call_later(STALL_S - WAKE_S, read_backlog_before_pause)
-                deadline.reschedule(loop.time() + STALL_S + GIVE_UP_S)
-                self._logged_reason = None
-                self._set_status("listening", on_status)
-                self._write(header, payload, stream, ring)
+                deadline.reschedule(loop.time() + STALL_S + self._program.give_up_s)
+                if header.kind is not Kind.WAITING:
+                    self._set_status("listening", on_status)
+                    self._write(header, payload, stream, ring)
         finally:
             if timer is not None:
                 timer.cancel()

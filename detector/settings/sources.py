@@ -5,15 +5,15 @@ from typing import Final, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from detector.settings.base import FileSettings
+from detector.settings.streams import StreamSettings
 from detector.spec import Slug
 
-KINDS: Final = ("device", "audio_file")
+KINDS: Final = ("device", "url", "audio_file")
 """What sound may come from: each a setting of a source, which has exactly one of them."""
 
 
-class SourceSettings(FileSettings):
-    """One place that sound comes from: a microphone, or a file."""
+class SourceSettings(StreamSettings):
+    """One place that sound comes from: a microphone, a stream, or a file."""
 
     name: Slug
     device: str | None = Field(None, min_length=1)
@@ -24,6 +24,13 @@ class SourceSettings(FileSettings):
     """Which channel to hear, counted from 1; mix is the mean of all."""
     models: tuple[str, ...] | None = Field(None, min_length=1)
     """Names of the models that listen; all if absent."""
+
+    @field_validator("device")
+    @classmethod
+    def _no_url(cls, value: str | None) -> str | None:
+        if value and "://" in value:
+            raise ValueError("a stream is given by url, not by device")
+        return value
 
     @field_validator("channel")
     @classmethod

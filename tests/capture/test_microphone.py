@@ -8,10 +8,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
 
 import numpy as np
 import pytest
@@ -19,14 +18,12 @@ import structlog
 from structlog.testing import capture_logs
 
 from detector.boottime import boottime
-from detector.capture.capture import open_capture
-from detector.capture.clock import SampleClock
 from detector.capture.framing import HEADER_BYTES, Kind, payload_bytes, unpack_format, unpack_header
 from detector.capture.microphone import EXIT_STOPPED, EXIT_UNKNOWN_DEVICE, QUEUE_S, Recorder
-from detector.capture.ring import RingBuffer
 from detector.capture.timeline import STALL_S
-from detector.records import SAMPLE_RATE, AudioBlock, Cut, FloatArray, Gap
+from detector.records import SAMPLE_RATE
 from detector.settings.sources import SourceSettings
+from tests.capturing import RunningCapture, listening, position
 from tests.sound import SoundServer, noise
 
 pytestmark = pytest.mark.sound
@@ -36,114 +33,15 @@ EARLIEST_S, LATEST_S = -0.11, 0.4
 null sink up to two of its periods of 50 ms ahead of time."""
 
 
-class RunningCapture:
-    """A microphone that listens, and all that came of it."""
-
-    def __init__(self, device: str = "hall") -> None:
-        self._capture = open_capture(SourceSettings(name="capture", device=device))
-        self.clock = cast("SampleClock", self._capture.clock)
-        self.items: list[AudioBlock | Gap] = []
-        self.cuts: list[int] = []
-        """At which samples the sound stopped for as long as nobody knew."""
-        self.statuses: list[tuple[str, float]] = []
-        """And when they were told, on the boottime clock."""
-        self._ring = RingBuffer()
-        self._reader = self._ring.reader()
-        self._changed = asyncio.Condition()
-
-    async def run(self) -> None:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._capture.run(self._ring, self._on_status))
-            group.create_task(self._read())
-
-    async def status(self, status: str, within_s: float = 8.0) -> float:
-        """Wait until the last status is this one; return when it was told."""
-        return (await self._until(lambda: self.statuses[-1:], status, within_s))[1]
-
-    async def cut(self) -> None:
-        """Wait until what was heard is cut off where it ends."""
-        async with asyncio.timeout(1), self._changed:
-            await self._changed.wait_for(lambda: self.cuts[-1:] == [self._ring.end_sample])
-
-    async def heard(self, seconds: float) -> None:
-        """Wait until that much more was heard or is known to be missing."""
-        goal = self._ring.end_sample + seconds * SAMPLE_RATE
-        async with asyncio.timeout(seconds + 8), self._changed:
-            await self._changed.wait_for(lambda: self._ring.end_sample >= goal)
-
-    @property
-    def gaps(self) -> list[Gap]:
-        return [item for item in self.items if isinstance(item, Gap)]
-
-    @property
-    def samples(self) -> FloatArray:
-        """All samples at their indices, with zeros in the gaps."""
-        return np.concatenate(
-            [
-                np.zeros(item.length, np.float32) if isinstance(item, Gap) else item.samples
-                for item in self.items
-            ]
-        )
-
-    def skew_s(self) -> float:
-        """By how much the clock says that the newest sample was heard before it was read."""
-        return boottime() - self.clock.captured_at(self._ring.end_sample)
-
-    async def _until(
-        self, last: Callable[[], list[tuple[str, float]]], status: str, within_s: float
-    ) -> tuple[str, float]:
-        async with asyncio.timeout(within_s), self._changed:
-            await self._changed.wait_for(lambda: [s for s, _ in last()] == [status])
-        return last()[0]
-
-    def _on_status(self, status: str) -> None:
-        self.statuses.append((status, boottime()))
-        self._notifying = asyncio.create_task(self._notify())
-
-    async def _read(self) -> None:
-        while True:
-            await self._reader.wait()
-            item = self._reader.read(SAMPLE_RATE)
-            if isinstance(item, Cut):
-                self.cuts.append(item.end_sample)
-            elif item is not None:
-                self.items.append(item)
-            await self._notify()
-
-    async def _notify(self) -> None:
-        async with self._changed:
-            self._changed.notify_all()
-
-
-@contextlib.asynccontextmanager
-async def listening(*devices: str) -> AsyncIterator[list[RunningCapture]]:
-    """Captures that listen already."""
-    captures = [RunningCapture(device) for device in devices]
-    tasks = [asyncio.create_task(capture.run()) for capture in captures]
-    try:
-        for capture in captures:
-            await capture.status("listening")
-        yield captures
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks, timeout=3)
-
-
-def position(needle: FloatArray, hay: FloatArray) -> tuple[int, float]:
-    """Where the needle begins in the hay, and the correlation coefficient there."""
-    size = 1 << (len(hay) + len(needle)).bit_length()
-    product = np.fft.rfft(hay, size) * np.conj(np.fft.rfft(needle, size))
-    best = int(np.argmax(np.fft.irfft(product, size)[: len(hay) - len(needle)]))
-    found = hay[best : best + len(needle)]
-    return best, float(np.corrcoef(found, needle)[0, 1])
+def microphone(device: str) -> SourceSettings:
+    return SourceSettings(name="capture", device=device)
 
 
 def test_what_is_played_is_heard_whole_and_at_its_time(sound_server: SoundServer) -> None:
     sound = noise(1.5, SAMPLE_RATE)
 
     async def scenario() -> None:
-        async with listening("hall") as [capture]:
+        async with listening(microphone("hall")) as [capture]:
             await capture.heard(0.5)
             began = boottime()
             await asyncio.to_thread(sound_server.play_samples, sound, SAMPLE_RATE)
@@ -161,7 +59,7 @@ def test_a_microphone_that_is_unplugged_is_heard_again_and_others_do_not_notice(
     sound_server: SoundServer, other_sound_server: SoundServer
 ) -> None:
     async def scenario() -> None:
-        async with listening("hall", "yard") as [hall, yard]:
+        async with listening(microphone("hall"), microphone("yard")) as [hall, yard]:
             await hall.heard(0.5)
             gone = boottime()
             sound_server.unload_sink()
@@ -187,7 +85,7 @@ def test_a_microphone_that_is_unplugged_is_heard_again_and_others_do_not_notice(
 
 def test_a_sound_server_that_crashes_is_survived(sound_server: SoundServer) -> None:
     async def scenario() -> None:
-        async with listening("default") as [capture]:
+        async with listening(microphone("default")) as [capture]:
             await capture.heard(0.5)
             gone = boottime()
             sound_server.kill()
@@ -206,7 +104,7 @@ def test_a_stall_is_noticed_and_leaves_a_gap_but_no_skew(sound_server: SoundServ
     sound = noise(1.0, SAMPLE_RATE)
 
     async def scenario() -> None:
-        async with listening("hall") as [capture]:
+        async with listening(microphone("hall")) as [capture]:
             await capture.heard(0.5)
             stopped = boottime()
             sound_server.stop()
@@ -235,7 +133,7 @@ def test_a_daemon_that_slept_itself_reads_what_it_missed_and_cuts_nothing(
     sound_server: SoundServer,
 ) -> None:
     async def scenario() -> None:
-        async with listening("hall") as [capture]:
+        async with listening(microphone("hall")) as [capture]:
             await capture.heard(0.5)
             # While the microphone program goes on.
             asyncio.get_running_loop().call_soon(time.sleep, STALL_S + 0.5)
@@ -251,7 +149,7 @@ def test_a_device_that_stalls_for_long_is_given_up_and_opened_again(
     sound_server: SoundServer,
 ) -> None:
     async def scenario() -> None:
-        async with listening("hall") as [capture]:
+        async with listening(microphone("hall")) as [capture]:
             await capture.heard(0.3)
             stopped = boottime()
             sound_server.stop()
@@ -275,7 +173,7 @@ def test_an_unknown_device_is_said_once_with_those_that_there_are(
     sound_server: SoundServer,
 ) -> None:
     async def scenario() -> None:
-        capture = RunningCapture("harp")
+        capture = RunningCapture(microphone("harp"))
         task = asyncio.create_task(capture.run())
         with capture_logs() as logs:
             await capture.status("offline")
@@ -296,9 +194,9 @@ def test_stopping_takes_less_than_a_second_even_if_the_sound_server_hangs(
 ) -> None:
     async def scenario() -> None:
         try:
-            async with listening("hall") as [capture]:
+            async with listening(microphone("hall")) as [capture]:
                 await capture.heard(0.3)
-                opening = asyncio.create_task(RunningCapture("default").run())
+                opening = asyncio.create_task(RunningCapture(microphone("default")).run())
                 sound_server.stop()
                 await asyncio.sleep(0.5)
                 began = boottime()

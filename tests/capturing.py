@@ -1,0 +1,118 @@
+"""A capture runs for itself, and a test looks at all that comes of it."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from typing import cast
+
+import numpy as np
+
+from detector.boottime import boottime
+from detector.capture.capture import open_capture
+from detector.capture.clock import SampleClock
+from detector.capture.ring import RingBuffer
+from detector.records import SAMPLE_RATE, AudioBlock, Cut, FloatArray, Gap
+from detector.settings.sources import SourceSettings
+
+
+class RunningCapture:
+    """A capture that listens, and all that came of it."""
+
+    def __init__(self, settings: SourceSettings) -> None:
+        self._capture = open_capture(settings)
+        self.clock = cast("SampleClock", self._capture.clock)
+        self.items: list[AudioBlock | Gap] = []
+        self.cuts: list[int] = []
+        """At which samples the sound stopped for as long as nobody knew."""
+        self.statuses: list[tuple[str, float]] = []
+        """And when they were told, on the boottime clock."""
+        self._ring = RingBuffer()
+        self._reader = self._ring.reader()
+        self._changed = asyncio.Condition()
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._capture.run(self._ring, self._on_status))
+            group.create_task(self._read())
+
+    async def status(self, status: str, within_s: float = 8.0) -> float:
+        """Wait until the last status is this one; return when it was told."""
+        return (await self._until(lambda: self.statuses[-1:], status, within_s))[1]
+
+    async def cut(self) -> None:
+        """Wait until what was heard is cut off where it ends."""
+        async with asyncio.timeout(1), self._changed:
+            await self._changed.wait_for(lambda: self.cuts[-1:] == [self._ring.end_sample])
+
+    async def heard(self, seconds: float) -> None:
+        """Wait until that much more was heard or is known to be missing."""
+        goal = self._ring.end_sample + seconds * SAMPLE_RATE
+        async with asyncio.timeout(seconds + 8), self._changed:
+            await self._changed.wait_for(lambda: self._ring.end_sample >= goal)
+
+    @property
+    def gaps(self) -> list[Gap]:
+        return [item for item in self.items if isinstance(item, Gap)]
+
+    @property
+    def samples(self) -> FloatArray:
+        """All samples at their indices, with zeros in the gaps."""
+        return np.concatenate(
+            [
+                np.zeros(item.length, np.float32) if isinstance(item, Gap) else item.samples
+                for item in self.items
+            ]
+        )
+
+    def skew_s(self) -> float:
+        """By how much the clock says that the newest sample was heard before it was read."""
+        return boottime() - self.clock.captured_at(self._ring.end_sample)
+
+    async def _until(
+        self, last: Callable[[], list[tuple[str, float]]], status: str, within_s: float
+    ) -> tuple[str, float]:
+        async with asyncio.timeout(within_s), self._changed:
+            await self._changed.wait_for(lambda: [s for s, _ in last()] == [status])
+        return last()[0]
+
+    def _on_status(self, status: str) -> None:
+        self.statuses.append((status, boottime()))
+        self._notifying = asyncio.create_task(self._notify())
+
+    async def _read(self) -> None:
+        while True:
+            await self._reader.wait()
+            item = self._reader.read(SAMPLE_RATE)
+            if isinstance(item, Cut):
+                self.cuts.append(item.end_sample)
+            elif item is not None:
+                self.items.append(item)
+            await self._notify()
+
+    async def _notify(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()
+
+
+@contextlib.asynccontextmanager
+async def listening(*sources: SourceSettings) -> AsyncIterator[list[RunningCapture]]:
+    """Captures that listen already."""
+    captures = [RunningCapture(settings) for settings in sources]
+    tasks = [asyncio.create_task(capture.run()) for capture in captures]
+    try:
+        for capture in captures:
+            await capture.status("listening")
+        yield captures
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks, timeout=3)
+
+
+def position(needle: FloatArray, hay: FloatArray) -> tuple[int, float]:
+    """Where the needle begins in the hay, and the correlation coefficient there."""
+    size = 1 << (len(hay) + len(needle)).bit_length()
+    product = np.fft.rfft(hay, size) * np.conj(np.fft.rfft(needle, size))
+    best = int(np.argmax(np.fft.irfft(product, size)[: len(hay) - len(needle)]))
+    found = hay[best : best + len(needle)]
+    return best, float(np.corrcoef(found, needle)[0, 1])
