@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import http.server
+import os
 import ssl
 import subprocess
 import threading
@@ -34,9 +35,9 @@ SESAME: Final = "open/sesame@:#%"
 LOGIN: Final = base64.b64encode(f"{USER}:{SESAME}".encode()).decode()
 
 
-def encode(form: str, *source: str) -> subprocess.Popen[bytes]:
+def encode(form: str) -> subprocess.Popen[bytes]:
     """A tone as it happens, encoded, on the stdout of ffmpeg."""
-    tone = source or ("-re", "-f", "lavfi", "-i", f"sine={TONE_HZ}:r=44100")
+    tone = ("-re", "-f", "lavfi", "-i", f"sine={TONE_HZ}:r=44100")
     return subprocess.Popen(
         ["ffmpeg", "-v", "error", *tone, *FORMATS[form][1], "-flush_packets", "1", "-"],
         stdout=subprocess.PIPE,
@@ -58,7 +59,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._stream(path)
         elif path in ANSWERS:
             self._say(*ANSWERS[path])
-        elif path in ("login", "page", "silent", "drip", "header"):
+        elif path in ("login", "page", "silent", "drip", "flood", "header"):
             getattr(self, f"_{path}")()
         elif (self.folder / path).is_file():
             self._file(self.folder / path)
@@ -81,7 +82,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         encoder = encode(form)
         assert encoder.stdout is not None
         try:
-            while data := encoder.stdout.read1():
+            while data := os.read(encoder.stdout.fileno(), 65_536):
                 self.wfile.write(data)
         finally:
             encoder.kill()
@@ -105,12 +106,16 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _drip(self) -> None:
         """A second of sound, and then a byte now and then."""
         self._say(200, ("Content-Type", "audio/mpeg"))
-        encoder = encode("mp3", "-f", "lavfi", "-i", f"sine={TONE_HZ}:r=44100:d=30")
-        data, _ = encoder.communicate()
+        data = (self.folder / "long.mp3").read_bytes()
         self.wfile.write(data[:16_000])
         for i in range(16_000, 16_200):
             time.sleep(0.2)
             self.wfile.write(data[i : i + 1])
+
+    def _flood(self) -> None:
+        """Five minutes of sound at once; nothing says how long it is."""
+        self._say(200, ("Content-Type", "audio/mpeg"))
+        self.wfile.write((self.folder / "long.mp3").read_bytes())
 
     def _header(self) -> None:
         self.wfile.write(b"HTTP/1.1 200 OK\r\n")

@@ -243,9 +243,9 @@ LOUD = '[patterns.a]\nkind = "loud_unlabelled"\n'
         (SOURCE + SOURCE, ["sources: two sources are called 'hall'"]),
         (
             SOURCE + "audio_file = 'x'",
-            ["sources.0: give one of device, audio_file, not device and audio_file"],
+            ["sources.0: give one of device, url, audio_file, not device and audio_file"],
         ),
-        ("[[sources]]\nname = 'x'", ["sources.0: give one of device, audio_file, not none"]),
+        ("[[sources]]\nname = 'x'", ["sources.0: give one of device, url, audio_file, not none"]),
         (SOURCE + "models = ['m']", ["sources.hall.models: there is no model 'm', only sounds"]),
         (MODEL + SOURCE + "models = ['m', 'm']", ["sources.0.models = ['m', 'm']: ", "twice"]),
         (MODEL + "confirmed_by = 'm'", ["models.m.confirmed_by = 'm': ", "another model"]),

@@ -45,6 +45,7 @@ class StreamInput:
         self._request = request
         self._queue: queue.SimpleQueue[Arrival | DetectorError] = queue.SimpleQueue()
         self._bytes_in, self._bytes_out = 0, 0
+        self._flood: StreamError | None = None
         threading.Thread(target=self._run, name="input", daemon=True).start()
 
     def get(self, timeout_s: float) -> Arrival:
@@ -54,6 +55,8 @@ class StreamInput:
             queue.Empty: nothing came for `timeout_s` seconds.
             DetectorError: the stream cannot be opened, or has ended.
         """
+        if self._flood is not None:
+            raise self._flood
         item = self._queue.get(timeout=timeout_s)
         if isinstance(item, DetectorError):
             raise item
@@ -150,10 +153,11 @@ class StreamInput:
     def _require_room(self) -> None:
         waiting = self._bytes_in - self._bytes_out
         if self._queue.qsize() > QUEUE_PACKETS or waiting > QUEUE_BYTES:
-            raise StreamError(
+            self._flood = StreamError(
                 f"{self._request.place} sends more than a minute of sound at once, as a recording "
                 "does and no live stream: download it, and give it as audio_file"
             )
+            raise self._flood
 
     def _require_audio(self, container: InputContainer) -> None:
         if not container.streams.audio:
