@@ -1,9 +1,9 @@
 """A camera: an RTSP server of GStreamer's, for Debian's own Python (`/usr/bin/python3`).
 
-Its microphone hears a tone burst of 20 ms at each half second of CLOCK_BOOTTIME, so whoever listens
-can tell when each sample was heard. Like a real one, it does not hear what is played while the
-program is stopped. Each of the paths of `SOUNDS` has another codec, and `/live` has the one that
-is asked for. It prints "ready" when it can be reached.
+Its microphone hears a tone burst of 20 ms at each half second of CLOCK_BOOTTIME (`--period`), so
+whoever listens can tell when each sample was heard. Like a real one, it does not hear what is
+played while the program is stopped. Each of the paths of `SOUNDS` has another codec, and `/live`
+has the one that is asked for. It prints "ready" when it can be reached.
 """
 
 import argparse
@@ -23,7 +23,6 @@ from gi.repository import Gio, GLib, Gst, GstRtsp, GstRtspServer  # noqa: E402
 
 RATE: Final = 48_000
 BURST_S: Final = 0.02
-PERIOD_NS: Final = 500_000_000
 BLOCK_NS: Final = 20_000_000
 LOST_AFTER_NS: Final = 300_000_000
 """A microphone that nobody read for so long has lost what it heard."""
@@ -52,17 +51,17 @@ SOUNDS: Final = {
 }
 
 
-def heard(begin_ns: int) -> bytes:
+def heard(begin_ns: int, period_ns: int) -> bytes:
     """What the microphone hears in the block that begins at a time of CLOCK_BOOTTIME."""
     samples = array.array("h", bytes(2 * (RATE * BLOCK_NS // 1_000_000_000)))
     for i in range(len(samples)):
-        since_s = ((begin_ns + i * 1_000_000_000 // RATE) % PERIOD_NS) / 1e9
+        since_s = ((begin_ns + i * 1_000_000_000 // RATE) % period_ns) / 1e9
         if since_s < BURST_S:
             samples[i] = round(16_000 * math.sin(2 * math.pi * 1000 * since_s))
     return samples.tobytes()
 
 
-def listen(microphone: Any) -> None:
+def listen(microphone: Any, period_ns: int) -> None:
     """Give out blocks as they are heard, until nobody wants them any more."""
     begin_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME) // BLOCK_NS * BLOCK_NS
     taken = False
@@ -72,23 +71,24 @@ def listen(microphone: Any) -> None:
             begin_ns += late_ns // BLOCK_NS * BLOCK_NS
         elif late_ns < 0:
             time.sleep(-late_ns / 1e9)
-        answer = microphone.emit("push-buffer", Gst.Buffer.new_wrapped(heard(begin_ns)))
+        answer = microphone.emit("push-buffer", Gst.Buffer.new_wrapped(heard(begin_ns, period_ns)))
         if taken and answer != Gst.FlowReturn.OK:
             return
         taken = taken or answer == Gst.FlowReturn.OK
         begin_ns += BLOCK_NS
 
 
-def configure(_: Any, media: Any) -> None:
+def configure(_: Any, media: Any, period_ns: int) -> None:
     microphone = media.get_element().get_by_name("microphone")
     if microphone is not None:
-        threading.Thread(target=listen, args=[microphone], daemon=True).start()
+        threading.Thread(target=listen, args=[microphone, period_ns], daemon=True).start()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("port")
     parser.add_argument("live", choices=SOUNDS)
+    parser.add_argument("--period", type=float, default=0.5, help="seconds between two bursts")
     parser.add_argument("--login", help="user:password that it asks for (digest)")
     parser.add_argument("--certificate", help="a PEM file with certificate and key")
     arguments = parser.parse_args()
@@ -103,7 +103,7 @@ def main() -> None:
         factory = GstRtspServer.RTSPMediaFactory()
         factory.set_launch(f"( {launch} )")
         factory.set_shared(True)
-        factory.connect("media-configure", configure)
+        factory.connect("media-configure", configure, round(arguments.period * 1e9))
         may = "anybody,media.factory.access=true,media.factory.construct=true"
         factory.add_role_from_structure(Gst.Structure.from_string(may)[0])
         server.get_mount_points().add_factory(f"/{path}", factory)

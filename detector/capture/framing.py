@@ -16,7 +16,7 @@ little-endian; the header is `<4sB3xQqQI`:
     32-35  u32     size            frames of audio; bytes of another payload
 
     kind   payload
-    1      u32 frames per second, u32 channels
+    1      u32 frames per second, u32 channels; then, if it is known, the codec's name in UTF-8
     2, 3   size frames of float32, channels interleaved, full scale is ±1
     4, 5   UTF-8 text for the user
     6      nothing
@@ -91,6 +91,8 @@ class StreamFormat(NamedTuple):
     rate: int
     """Frames per second (Hertz)."""
     channels: int
+    codec: str = ""
+    """What it was encoded with, if it was."""
 
 
 def pack_header(header: Header) -> bytes:
@@ -124,7 +126,7 @@ def payload_bytes(header: Header, channels: int) -> int:
 
 def pack_format(stream: StreamFormat) -> bytes:
     """A whole format record."""
-    payload = _FORMAT.pack(*stream)
+    payload = _FORMAT.pack(stream.rate, stream.channels) + stream.codec.encode()
     return pack_header(Header(Kind.FORMAT, 0, 0, 0, len(payload))) + payload
 
 
@@ -134,12 +136,12 @@ def unpack_format(payload: bytes) -> StreamFormat:
     Raises:
         FramingError: the payload is not a format.
     """
-    if len(payload) != _FORMAT.size:
-        raise FramingError(f"a format has {_FORMAT.size} bytes, not {len(payload)}")
-    rate, channels = _FORMAT.unpack(payload)
+    if len(payload) < _FORMAT.size:
+        raise FramingError(f"a format has {_FORMAT.size} bytes at least, not {len(payload)}")
+    rate, channels = _FORMAT.unpack_from(payload)
     if rate == 0 or channels == 0:
         raise FramingError(f"a format of {channels} channels at {rate} Hz makes no sense")
-    return StreamFormat(rate, channels)
+    return StreamFormat(rate, channels, payload[_FORMAT.size :].decode(errors="replace"))
 
 
 def pack_error(message: str, kind: Literal[Kind.ERROR, Kind.REFUSED] = Kind.ERROR) -> bytes:

@@ -9,8 +9,9 @@ from typing import Final
 
 import structlog
 
+from detector.capture.framing import HEADER_BYTES, Header, Kind, payload_bytes, unpack_header
 from detector.capture.program import CaptureProgram
-from detector.errors import SourceError
+from detector.errors import RefusedError, SourceError
 
 GRACE_S: Final = 0.3
 """How long a program gets to end by itself, and again after it was told to."""
@@ -22,13 +23,38 @@ class RunningProgram:
     """What a program writes."""
 
     def __init__(
-        self, process: Process, stdout: asyncio.StreamReader, reading: asyncio.Task[deque[str]]
+        self, name: str, stdout: asyncio.StreamReader, reading: asyncio.Task[deque[str]]
     ) -> None:
-        self.pid = process.pid
-        self.stdout = stdout
+        """Args: name: what people call it."""
+        self._name = name
+        self._stdout = stdout
         self._reading = reading
 
-    async def last_words(self) -> str:
+    async def record(self, channels: int) -> tuple[Header, bytes]:
+        """The next record, with its payload.
+
+        Args:
+            channels: of the stream, as its format says.
+
+        Raises:
+            SourceError: why the program ended.
+            FramingError: it writes something else than records.
+        """
+        try:
+            header = unpack_header(await self._stdout.readexactly(HEADER_BYTES))
+            payload = await self._stdout.readexactly(payload_bytes(header, channels))
+        except asyncio.IncompleteReadError:
+            words = await self._last_words()
+            raise SourceError(
+                f"the {self._name} ended by itself{': ' if words else ''}{words}"
+            ) from None
+        if header.kind is Kind.REFUSED:
+            raise RefusedError(payload.decode(errors="replace"))
+        if header.kind is Kind.ERROR:
+            raise SourceError(payload.decode(errors="replace"))
+        return header, payload
+
+    async def _last_words(self) -> str:
         """The last lines of its stderr, if it has ended."""
         await asyncio.wait([self._reading], timeout=GRACE_S)
         return " / ".join(self._reading.result()) if self._reading.done() else ""
@@ -61,7 +87,7 @@ async def running(
         name=f"{program.name} stderr",
     )
     try:
-        yield RunningProgram(process, process.stdout, reading)
+        yield RunningProgram(program.name, process.stdout, reading)
     finally:
         await _end(process)
         reading.cancel()

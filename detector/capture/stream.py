@@ -10,7 +10,6 @@ It loads neither NumPy nor pydantic, which take as much memory as all the rest.
 
 import os
 import queue
-import sys
 import threading
 from typing import BinaryIO, Final, Literal
 
@@ -43,8 +42,8 @@ WATCH_S: Final = 0.5
 class Converter:
     """Decoded frames ─► interleaved float32, in the format of the first one, whatever follows."""
 
-    def __init__(self, first: av.AudioFrame) -> None:
-        self.format = StreamFormat(first.sample_rate, len(first.layout.channels))
+    def __init__(self, first: av.AudioFrame, codec: str) -> None:
+        self.format = StreamFormat(first.sample_rate, len(first.layout.channels), codec)
         self._layout = first.layout.name
         self._form: tuple[int, str, str] | None = None
 
@@ -97,10 +96,8 @@ class Listener:
         for frame in frames:
             self._heard_s = boottime()
             if self._converter is None or self._writer is None:
-                self._converter = Converter(frame)
+                self._converter = Converter(frame, codec.name)
                 self._writer = Writer(self._out, self._converter.format, self._clock)
-                rate, channels = self._converter.format
-                sys.stderr.write(f"{codec.name}, {rate} Hz, channels: {channels}\n")
             stamp_s = None if frame.time is None else float(frame.time)
             duration_s = frame.samples / frame.sample_rate
             missing_s = self._clock.place(stamp_s, duration_s, arrival.at_s)

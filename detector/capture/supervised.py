@@ -14,16 +14,7 @@ from detector.boottime import boottime
 from detector.capture.backoff import Backoff
 from detector.capture.channels import select_channel
 from detector.capture.clock import SampleClock
-from detector.capture.framing import (
-    HEADER_BYTES,
-    FramingError,
-    Header,
-    Kind,
-    StreamFormat,
-    payload_bytes,
-    unpack_format,
-    unpack_header,
-)
+from detector.capture.framing import FramingError, Header, Kind, StreamFormat, unpack_format
 from detector.capture.process import RunningProgram, running
 from detector.capture.program import CaptureProgram
 from detector.capture.ring import RingBuffer
@@ -89,21 +80,16 @@ class SupervisedProgram:
 
     async def _run_once(self, ring: RingBuffer, on_status: OnStatus) -> DetectorError:
         """Run the program once, to its end; return why it ended."""
-        name = self._program.name
         try:
             async with running(self._program, self._log) as program:
-                try:
-                    async with asyncio.timeout(self._program.open_s) as deadline:
-                        await self._read(program, ring, on_status, deadline)
-                except TimeoutError:
-                    return SourceError(f"{self.description} delivers nothing")
-                except asyncio.IncompleteReadError:
-                    words = await program.last_words()
-                    return SourceError(f"the {name} ended by itself{': ' if words else ''}{words}")
+                async with asyncio.timeout(self._program.open_s) as deadline:
+                    await self._read(program, ring, on_status, deadline)
         except DetectorError as error:
             return error
+        except TimeoutError:
+            return SourceError(f"{self.description} delivers nothing")
         except FramingError as error:
-            return SourceError(f"the {name} writes no valid records: {error}")
+            return SourceError(f"the {self._program.name} writes no valid records: {error}")
 
     async def _read(
         self,
@@ -127,11 +113,7 @@ class SupervisedProgram:
 
         try:
             while True:
-                header = unpack_header(await program.stdout.readexactly(HEADER_BYTES))
-                payload = await program.stdout.readexactly(payload_bytes(header, stream.channels))
-                if header.kind in (Kind.ERROR, Kind.REFUSED):
-                    kind = RefusedError if header.kind is Kind.REFUSED else SourceError
-                    raise kind(payload.decode(errors="replace"))
+                header, payload = await program.record(stream.channels)
                 if header.kind is Kind.FORMAT:
                     stream = unpack_format(payload)
                     self._timeline.begin(stream.rate)

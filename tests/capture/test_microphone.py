@@ -18,7 +18,14 @@ import structlog
 from structlog.testing import capture_logs
 
 from detector.boottime import boottime
-from detector.capture.framing import HEADER_BYTES, Kind, payload_bytes, unpack_format, unpack_header
+from detector.capture.framing import (
+    HEADER_BYTES,
+    Kind,
+    StreamFormat,
+    payload_bytes,
+    unpack_format,
+    unpack_header,
+)
 from detector.capture.microphone import EXIT_STOPPED, EXIT_UNKNOWN_DEVICE, QUEUE_S, Recorder
 from detector.capture.timeline import STALL_S
 from detector.records import SAMPLE_RATE
@@ -247,7 +254,7 @@ def test_the_program_ends_when_it_is_told_and_when_the_device_is_gone(
         assert unplugged.stdout
         assert unknown.stdout
         header = unpack_header(unplugged.stdout.read(HEADER_BYTES))
-        assert unpack_format(unplugged.stdout.read(header.size)) == (SAMPLE_RATE, 2)
+        assert unpack_format(unplugged.stdout.read(header.size)) == StreamFormat(SAMPLE_RATE, 2)
         header = unpack_header(unplugged.stdout.read(HEADER_BYTES))
         assert header[:2] == (Kind.AUDIO, 0)
         assert header.size == SAMPLE_RATE // 10
@@ -268,7 +275,7 @@ def test_the_program_delivers_another_rate_without_holes(sound_server: SoundServ
     with program("hall", "--rate", "44100", "--block-ms", "50") as process:
         assert process.stdout
         header = unpack_header(process.stdout.read(HEADER_BYTES))
-        assert unpack_format(process.stdout.read(header.size)) == (44_100, 2)
+        assert unpack_format(process.stdout.read(header.size)) == StreamFormat(44_100, 2)
         expected = 0
         for _ in range(20):
             header = unpack_header(process.stdout.read(HEADER_BYTES))
