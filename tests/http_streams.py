@@ -35,9 +35,9 @@ SESAME: Final = "open/sesame@:#%"
 LOGIN: Final = base64.b64encode(f"{USER}:{SESAME}".encode()).decode()
 
 
-def encode(form: str) -> subprocess.Popen[bytes]:
+def encode(form: str, rate: int = 44_100, seconds: float = 600) -> subprocess.Popen[bytes]:
     """A tone as it happens, encoded, on the stdout of ffmpeg."""
-    tone = ("-re", "-f", "lavfi", "-i", f"sine={TONE_HZ}:r=44100")
+    tone = ("-re", "-f", "lavfi", "-i", f"sine={TONE_HZ}:r={rate}:d={seconds}")
     return subprocess.Popen(
         ["ffmpeg", "-v", "error", *tone, *FORMATS[form][1], "-flush_packets", "1", "-"],
         stdout=subprocess.PIPE,
@@ -59,7 +59,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._stream(path)
         elif path in ANSWERS:
             self._say(*ANSWERS[path])
-        elif path in ("login", "page", "silent", "drip", "flood", "header"):
+        elif path in ("login", "page", "silent", "drip", "flood", "header", "change"):
             getattr(self, f"_{path}")()
         elif (self.folder / path).is_file():
             self._file(self.folder / path)
@@ -79,7 +79,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _stream(self, form: str) -> None:
         self._say(200, ("Content-Type", FORMATS[form][0]))
-        encoder = encode(form)
+        self._send(encode(form))
+
+    def _change(self) -> None:
+        """Two seconds of AAC in one form, and then another, as a radio changes its programme."""
+        self._say(200, ("Content-Type", "audio/aac"))
+        self._send(encode("aac", seconds=2))
+        self._send(encode("aac", rate=16_000))
+
+    def _send(self, encoder: subprocess.Popen[bytes]) -> None:
         assert encoder.stdout is not None
         try:
             while data := os.read(encoder.stdout.fileno(), 65_536):

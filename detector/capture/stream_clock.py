@@ -13,7 +13,9 @@ from typing import Final, NamedTuple
 JUMP_S: Final = 0.05
 """Stamps that jump by less are jitter: cameras stamp by the clock on their wall."""
 BACK_S: Final = 0.5
-"""Stamps that go back so far were counted anew."""
+"""Stamps that fall so far behind what was counted were counted anew, or wrongly."""
+DRIFT: Final = 0.01
+"""By which part of the time stamps and samples may differ for ever."""
 EARLY_S: Final = 0.1
 """How much too early a packet may seem."""
 WINDOW_S: Final = 20
@@ -32,6 +34,8 @@ class StreamClock:
     def __init__(self) -> None:
         self._end_s: float | None = None
         """The stamp that is expected next."""
+        self._counted_s = 0.0
+        """The same, by the durations."""
         self._shift_s = 0.0
         """What is added to the stamps, so that they go on though they were counted anew."""
         self._seconds: deque[_Second] = deque()
@@ -49,7 +53,7 @@ class StreamClock:
         """
         missing_s = 0.0
         if self._end_s is None:
-            begin_s = stamp_s or 0.0
+            begin_s = self._counted_s = stamp_s or 0.0
         elif stamp_s is None:
             begin_s = self._end_s
         else:
@@ -57,10 +61,14 @@ class StreamClock:
             jump_s = begin_s - self._end_s
             if jump_s > JUMP_S and begin_s + duration_s + self._least_s <= arrived_s + EARLY_S:
                 missing_s = jump_s
-            elif jump_s > JUMP_S or jump_s < -BACK_S:
-                self._shift_s -= jump_s
-                begin_s = self._end_s
+            elif jump_s > JUMP_S or begin_s < self._counted_s - BACK_S:
+                expected_s = max(self._end_s, self._counted_s)
+                self._shift_s += expected_s - begin_s
+                begin_s = expected_s
         self._end_s = begin_s + duration_s
+        self._counted_s += missing_s + duration_s
+        most_s = DRIFT * duration_s
+        self._counted_s += min(max(self._end_s - self._counted_s, -most_s), most_s)
         self._observe(arrived_s)
         return missing_s
 

@@ -109,6 +109,15 @@ def test_a_clock_that_is_wrong_is_followed(drift: float) -> None:
     assert stream.error_s() == pytest.approx(0.05, abs=0.01)
 
 
+def test_stamps_that_are_much_too_slow_are_not_believed() -> None:
+    """Those of a stream whose rate has changed, as FFmpeg counts them for raw AAC."""
+    stream = Stream()
+    stream.send(5.0)
+    stream.send(30.0, drift=-0.64)
+    assert not stream.missing
+    assert -0.6 < stream.error_s() < 0.1
+
+
 def test_a_stream_without_stamps_goes_on_where_it_was() -> None:
     clock = StreamClock()
     arrivals: Iterable[float] = (1000.1, 1000.2, 1000.3)
