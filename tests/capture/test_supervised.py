@@ -86,6 +86,10 @@ def test_a_capture_that_was_cancelled_can_be_run_again_on_the_same_ring(tmp_path
         (("/nowhere/program",), "the test program cannot be started: [Errno 2]"),
         (("/bin/echo", "x" * 99), "the test program writes no valid records: a record begins"),
         (("/bin/sh", "-c", "echo why >&2"), "the test program ended by itself: why"),
+        (
+            ("/bin/sh", "-c", "for word in for this reason; do printf $word >&2; sleep 0.1; done"),
+            "the test program ended by itself: forthisreason",
+        ),
     ],
 )
 def test_a_program_that_fails_is_offline_for_a_reason_and_tried_again(
