@@ -121,7 +121,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.wfile.write(data[i : i + 1])
 
     def _flood(self) -> None:
-        """Five minutes of sound at once; nothing says how long it is."""
+        """Two and a half minutes of sound at once; nothing says how long it is."""
         self._say(200, ("Content-Type", "audio/mpeg"))
         self.wfile.write((self.folder / "long.mp3").read_bytes())
 

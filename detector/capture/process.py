@@ -24,9 +24,10 @@ class RunningProgram:
     """What a program writes."""
 
     def __init__(
-        self, name: str, stdout: asyncio.StreamReader, reading: asyncio.Task[deque[str]]
+        self, name: str, pid: int, stdout: asyncio.StreamReader, reading: asyncio.Task[deque[str]]
     ) -> None:
         """Args: name: what people call it."""
+        self.pid = pid
         self._name = name
         self._stdout = stdout
         self._reading = reading
@@ -88,7 +89,7 @@ async def running(
         name=f"{program.name} stderr",
     )
     try:
-        yield RunningProgram(program.name, process.stdout, reading)
+        yield RunningProgram(program.name, process.pid, process.stdout, reading)
     finally:
         await _end(process)
         reading.cancel()

@@ -339,7 +339,7 @@ def test_the_program_does_not_outlive_a_daemon_that_is_killed(sound_server: Soun
         "async def main():\n"
         "    microphone = command('hall', 'mix')\n"
         "    async with running(microphone, structlog.get_logger()) as program:\n"
-        "        await program.stdout.readexactly(100)\n"
+        "        await program.record(channels=0)\n"
         "        print(program.pid, flush=True)\n"
         "        await asyncio.sleep(60)\n"
         "asyncio.run(main())\n"

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg i
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StreamServer]:
     folder = tmp_path_factory.mktemp("web")
-    for name, seconds in (("recording", 3), ("long", 300)):
+    for name, seconds in (("recording", 3), ("long", 150)):
         tone = ("-f", "lavfi", "-i", f"sine=d={seconds}")
         sound = folder / f"{name}.mp3"
         subprocess.run(["ffmpeg", "-v", "error", *tone, "-b:a", "64k", str(sound)], check=True)
