@@ -13,6 +13,7 @@ import pytest
 from detector.boottime import boottime
 from detector.records import SAMPLE_RATE
 from detector.settings.sources import SourceSettings
+from tests.broker import free_port
 from tests.capturing import RunningCapture, listening
 from tests.http_streams import FORMATS, TONE_HZ, StreamServer, stream_server
 
@@ -95,6 +96,25 @@ def test_radios_are_heard_in_every_form(server: StreamServer) -> None:
                 assert capture.skew_s() < 1
 
     asyncio.run(scenario())
+
+
+def test_rtmp_is_heard() -> None:
+    async def scenario(url: str) -> None:
+        async with listening(source(url)) as [capture]:
+            await capture.heard(1.5)
+            assert not capture.gaps
+            assert hears_tone(capture)
+
+    url = f"rtmp://127.0.0.1:{free_port()}/live/radio"
+    tone = ("-re", "-f", "lavfi", "-i", f"sine={TONE_HZ}:r=44100")
+    with subprocess.Popen(
+        ["ffmpeg", "-v", "quiet", *tone, "-c:a", "aac", "-f", "flv", "-listen", "1", url],
+        stdin=subprocess.DEVNULL,
+    ) as server:
+        try:
+            asyncio.run(scenario(url))
+        finally:
+            server.kill()
 
 
 def test_a_stream_that_changes_its_rate_is_heard_on(server: StreamServer) -> None:
