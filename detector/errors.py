@@ -29,6 +29,10 @@ class SourceError(DetectorError, OSError):
     """A sound source cannot be opened, or stopped working."""
 
 
+class RefusedError(SourceError):
+    """A source does not let us in. Whoever asks again and again may be locked out."""
+
+
 class UnknownDeviceError(ConfigError):
     """No sound device answers to the name that was given."""
 

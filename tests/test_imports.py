@@ -18,6 +18,7 @@ LEAF = (
     "records",
     "stats",
     "errors",
+    "passwords",
     "slugs",
     "decibels",
     "explanations",

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from detector.capture import microphone
+from detector.capture import microphone, stream_program
 from detector.capture.clock import Clock
 from detector.capture.reader import program as reader
 from detector.capture.recording import Recording
@@ -45,9 +45,12 @@ def open_capture(settings: SourceSettings) -> Capture:
     """The capture that a source's settings ask for. Nothing is opened before it runs."""
     if settings.audio_file is not None:
         return Recording(settings.audio_file, channel=settings.channel)
-    if settings.device is not None:
+    if settings.url is not None:
+        program = stream_program.program(settings)
+    elif settings.device is not None:
         program = microphone.program(settings.device, settings.channel)
-        return SupervisedProgram(program, settings.channel, settings.name)
-    if settings.program or settings.socket or settings.fifo:
-        return SupervisedProgram(reader.program(settings), settings.channel, settings.name)
-    raise ValueError(f"source {settings.name} has no sound to come from")
+    elif settings.program or settings.socket or settings.fifo:
+        program = reader.program(settings)
+    else:
+        raise ValueError(f"source {settings.name} has nothing to listen to")
+    return SupervisedProgram(program, settings.channel, settings.name)

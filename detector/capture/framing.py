@@ -1,14 +1,15 @@
 """The records that a capture program writes to its stdout, and the daemon reads.
 
 A stream is one format record, then one audio record for each block, and an error record if the
-program knows why it ends. A program that goes on while there is no sound says so with a record of
-kind 7; a format record begins the next stream. A record is a header of 36 bytes and a payload. All
-numbers are little-endian; the header is `<4sB3xQqQI`:
+program knows why it ends. A program that hears in bursts says in each pause that all is well. One
+that goes on while there is no sound says so with a record of kind 7; a format record begins the
+next stream. A record is a header of 36 bytes and a payload. All numbers are little-endian; the
+header is `<4sB3xQqQI`:
 
     bytes  type    field
     0-3    4s      magic           b"DMIC"
-    4      u8      kind            1 format, 2 audio, 3 audio after an overflow, 4 error,
-                                   7 offline, 8 note
+    4      u8      kind            1 format, 2 audio, 3 audio after an overflow, 4 error, 5 refused,
+                                   6 waiting, 7 offline, 8 note
     5-7            zero
     8-15   u64     first_sample    index of the payload's first frame in the device's stream
     16-23  i64     captured_ns     when its last frame had been captured, on CLOCK_BOOTTIME
@@ -16,9 +17,11 @@ numbers are little-endian; the header is `<4sB3xQqQI`:
     32-35  u32     size            frames of audio; bytes of another payload
 
     kind   payload
-    1      u32 frames per second, u32 channels
+    1      u32 frames per second, u32 channels; then, if it is known, the codec's name in UTF-8
     2, 3   size frames of float32, channels interleaved, full scale is ±1
-    4-8    UTF-8 text for the user
+    4, 5   UTF-8 text for the user
+    6      nothing
+    7, 8   UTF-8 text for the user
 
 So a program that captures one second of silence is:
 
@@ -36,7 +39,7 @@ So a program that captures one second of silence is:
 
 import enum
 import struct
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 MAGIC: Final = b"DMIC"
 _HEADER: Final = struct.Struct("<4sB3xQqQI")
@@ -59,6 +62,10 @@ class Kind(enum.IntEnum):
     """Audio before which the sound system lost samples; it does not say how many."""
     ERROR = 4
     """Why the program ends: UTF-8 text for the user."""
+    REFUSED = 5
+    """The same, where whoever asks often may be locked out: a wrong password."""
+    WAITING = 6
+    """Nothing has come since the last block, as is usual for this stream: it is not stalled."""
     OFFLINE = 7
     """Why there is no sound at present, for which the program waits: UTF-8 text; empty is no news.
     What follows begins with a format."""
@@ -91,6 +98,8 @@ class StreamFormat(NamedTuple):
     rate: int
     """Frames per second (Hertz)."""
     channels: int
+    codec: str = ""
+    """What it was encoded with, if it was."""
 
 
 def pack_header(header: Header) -> bytes:
@@ -117,14 +126,14 @@ def unpack_header(data: bytes) -> Header:
 
 def payload_bytes(header: Header, channels: int) -> int:
     """How many bytes follow the header."""
-    if header.kind in (Kind.AUDIO, Kind.AUDIO_AFTER_OVERFLOW):
-        return header.size * channels * SAMPLE_BYTES
-    return header.size
+    if header.kind not in (Kind.AUDIO, Kind.AUDIO_AFTER_OVERFLOW):
+        return header.size
+    return header.size * channels * SAMPLE_BYTES
 
 
 def pack_format(stream: StreamFormat) -> bytes:
     """A whole format record."""
-    payload = _FORMAT.pack(*stream)
+    payload = _FORMAT.pack(stream.rate, stream.channels) + stream.codec.encode()
     return pack_header(Header(Kind.FORMAT, 0, 0, 0, len(payload))) + payload
 
 
@@ -134,20 +143,25 @@ def unpack_format(payload: bytes) -> StreamFormat:
     Raises:
         FramingError: the payload is not a format.
     """
-    if len(payload) != _FORMAT.size:
-        raise FramingError(f"a format has {_FORMAT.size} bytes, not {len(payload)}")
-    rate, channels = _FORMAT.unpack(payload)
+    if len(payload) < _FORMAT.size:
+        raise FramingError(f"a format has {_FORMAT.size} bytes at least, not {len(payload)}")
+    rate, channels = _FORMAT.unpack_from(payload)
     if rate == 0 or channels == 0:
         raise FramingError(f"a format of {channels} channels at {rate} Hz makes no sense")
-    return StreamFormat(rate, channels)
+    return StreamFormat(rate, channels, payload[_FORMAT.size :].decode(errors="replace"))
 
 
-def pack_error(message: str) -> bytes:
-    """A whole error record."""
-    return pack_text(Kind.ERROR, message)
+def pack_error(message: str, kind: Literal[Kind.ERROR, Kind.REFUSED] = Kind.ERROR) -> bytes:
+    """A whole record that says why the program ends."""
+    return pack_text(kind, message)
 
 
 def pack_text(kind: Kind, message: str) -> bytes:
     """A whole record that carries text."""
     payload = message.encode(errors="replace")
     return pack_header(Header(kind, 0, 0, 0, len(payload))) + payload
+
+
+def pack_waiting() -> bytes:
+    """A whole record that says that all is well."""
+    return pack_header(Header(Kind.WAITING, 0, 0, 0, 0))

@@ -9,26 +9,54 @@ from typing import Final
 
 import structlog
 
+from detector.capture.framing import HEADER_BYTES, Header, Kind, payload_bytes, unpack_header
 from detector.capture.program import CaptureProgram
-from detector.errors import SourceError
+from detector.errors import RefusedError, SourceError
 
 GRACE_S: Final = 0.3
 """How long a program gets to end by itself, and again after it was told to."""
 STDERR_LINES: Final = 3
 """How much of what the program prints is kept for an error's message."""
+LONGEST_LINE: Final = 4096
 
 
 class RunningProgram:
     """What a program writes."""
 
     def __init__(
-        self, process: Process, stdout: asyncio.StreamReader, reading: asyncio.Task[deque[str]]
+        self, name: str, pid: int, stdout: asyncio.StreamReader, reading: asyncio.Task[deque[str]]
     ) -> None:
-        self.pid = process.pid
-        self.stdout = stdout
+        """Args: name: what people call it."""
+        self.pid = pid
+        self._name = name
+        self._stdout = stdout
         self._reading = reading
 
-    async def last_words(self) -> str:
+    async def record(self, channels: int) -> tuple[Header, bytes]:
+        """The next record, with its payload.
+
+        Args:
+            channels: of the stream, as its format says.
+
+        Raises:
+            SourceError: why the program ended.
+            FramingError: it writes something else than records.
+        """
+        try:
+            header = unpack_header(await self._stdout.readexactly(HEADER_BYTES))
+            payload = await self._stdout.readexactly(payload_bytes(header, channels))
+        except asyncio.IncompleteReadError:
+            words = await self._last_words()
+            raise SourceError(
+                f"the {self._name} ended by itself{': ' if words else ''}{words}"
+            ) from None
+        if header.kind is Kind.REFUSED:
+            raise RefusedError(payload.decode(errors="replace"))
+        if header.kind is Kind.ERROR:
+            raise SourceError(payload.decode(errors="replace"))
+        return header, payload
+
+    async def _last_words(self) -> str:
         """The last lines of its stderr, if it has ended."""
         await asyncio.wait([self._reading], timeout=GRACE_S)
         return " / ".join(self._reading.result()) if self._reading.done() else ""
@@ -53,14 +81,15 @@ async def running(
         )
     except OSError as error:
         raise SourceError(f"the {program.name} cannot be started: {error}") from None
-    if process.stdout is None or process.stderr is None:
-        raise SourceError(f"the {program.name} has no output")
+    if process.stdin is None or process.stdout is None or process.stderr is None:
+        raise SourceError(f"the {program.name} has no input or output")
+    process.stdin.write(program.request)
     reading = asyncio.create_task(
         _read_stderr(process.stderr, log.bind(program=program.name)),
         name=f"{program.name} stderr",
     )
     try:
-        yield RunningProgram(process, process.stdout, reading)
+        yield RunningProgram(program.name, process.pid, process.stdout, reading)
     finally:
         await _end(process)
         reading.cancel()
@@ -69,13 +98,18 @@ async def running(
 async def _read_stderr(
     stderr: asyncio.StreamReader, log: structlog.typing.FilteringBoundLogger
 ) -> deque[str]:
-    """Log what comes; return the last lines."""
+    """Log what comes, line by line; return the last lines."""
     lines: deque[str] = deque(maxlen=STDERR_LINES)
+    unfinished = ""
     while data := await stderr.read(4096):
-        for line in data.decode(errors="replace").splitlines():
-            if line.strip():
-                lines.append(line)
-                log.debug("capture program", line=line)
+        *finished, unfinished = (unfinished + data.decode(errors="replace")).split("\n")
+        if len(unfinished) > LONGEST_LINE:
+            finished, unfinished = [*finished, unfinished], ""
+        for line in filter(str.strip, finished):
+            lines.append(line)
+            log.debug("capture program", line=line)
+    if unfinished.strip():
+        lines.append(unfinished)
     return lines
 
 

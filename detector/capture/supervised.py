@@ -5,44 +5,30 @@ because one that hangs can be ended without touching the other sources.
 """
 
 import asyncio
-import random
 from collections.abc import Callable
-from typing import Final, Literal
+from typing import Final, Literal, Never
 
 import numpy as np
 import structlog
 
+from detector.boottime import boottime
+from detector.capture.backoff import Backoff
 from detector.capture.channels import select_channel
 from detector.capture.clock import SampleClock
-from detector.capture.framing import (
-    HEADER_BYTES,
-    FramingError,
-    Header,
-    Kind,
-    StreamFormat,
-    payload_bytes,
-    unpack_format,
-    unpack_header,
-)
+from detector.capture.framing import FramingError, Header, Kind, StreamFormat, unpack_format
 from detector.capture.process import RunningProgram, running
 from detector.capture.program import CaptureProgram
 from detector.capture.ring import RingBuffer
 from detector.capture.status import CaptureStatus, OnStatus
 from detector.capture.timeline import STALL_S, Timeline
-from detector.errors import DetectorError, SourceError
+from detector.errors import DetectorError, RefusedError, SourceError
+from detector.records import to_samples
 
-OPEN_S: Final = 8.0
-"""How long the first block may take: sound servers have been seen to take three seconds."""
 WAKE_S: Final = 0.1
 """How long, before a device is called stalled, what came while this process itself slept can be
 read."""
-GIVE_UP_S: Final = 5.0
-"""How long a stalled device is waited for before the program is started again."""
-FIRST_PAUSE_S: Final = 0.5
-"""Between two starts of the program; twice as long each time, up to what the program sets."""
-STEADY_S: Final = 5.0
-"""Who has delivered for so long is started again after the first pause. Who has not may do the
-same again."""
+STEADY_S: Final = 10.0
+"""What was heard for so long has come back; what fails sooner has not, and is tried less often."""
 
 
 class SupervisedProgram:
@@ -64,8 +50,6 @@ class SupervisedProgram:
         self._status: CaptureStatus | None = None
         self._logged_reason: str | None = None
         """Why the source is offline, as it was last logged."""
-        self._delivered_s = 0.0
-        """How long the program delivered sound, the last time that it ran."""
 
     @property
     def description(self) -> str:
@@ -79,41 +63,32 @@ class SupervisedProgram:
                 as long as nobody knows: the device has stalled or is gone.
             on_status: is told each change of the status.
         """
-        pause_s, self._status = FIRST_PAUSE_S, None
+        backoff, self._status = Backoff(self._program.longest_pause_s), None
         self._end_stream(ring)  # of a run that was cancelled
         while True:
-            try:
-                await self._run_once(ring, on_status)
-            except DetectorError as error:
-                self._log_offline(str(error))
-            except FramingError as error:
-                self._log_offline(f"the {self._program.name} writes no valid records: {error}")
-            if self._delivered_s > STEADY_S:
-                pause_s = FIRST_PAUSE_S
+            heard = ring.samples_heard
+            reason = await self._run_once(ring, on_status)
+            if ring.samples_heard - heard >= to_samples(STEADY_S):
+                backoff, self._logged_reason = Backoff(self._program.longest_pause_s), None
+            self._log_offline(str(reason))
             self._set_status("offline", on_status)
             self._end_stream(ring)
-            await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
-            pause_s = min(2 * pause_s, self._program.longest_pause_s)
+            await asyncio.sleep(
+                backoff.pause_s(boottime(), refused=isinstance(reason, RefusedError))
+            )
 
-    async def _run_once(self, ring: RingBuffer, on_status: OnStatus) -> None:
-        """Run the program once, to its end.
-
-        Raises:
-            SourceError: why it ended.
-            FramingError: it writes something else than records.
-        """
-        self._delivered_s = 0.0
-        async with running(self._program, self._log) as program:
-            try:
-                async with asyncio.timeout(OPEN_S) as deadline:
+    async def _run_once(self, ring: RingBuffer, on_status: OnStatus) -> DetectorError:
+        """Run the program once, to its end; return why it ended."""
+        try:
+            async with running(self._program, self._log) as program:
+                async with asyncio.timeout(self._program.open_s) as deadline:
                     await self._read(program, ring, on_status, deadline)
-            except TimeoutError:
-                raise SourceError(f"{self.description} delivers nothing") from None
-            except asyncio.IncompleteReadError:
-                words = await program.last_words()
-                raise SourceError(
-                    f"the {self._program.name} ended by itself{': ' if words else ''}{words}"
-                ) from None
+        except DetectorError as error:
+            return error
+        except TimeoutError:
+            return SourceError(f"{self.description} delivers nothing")
+        except FramingError as error:
+            return SourceError(f"the {self._program.name} writes no valid records: {error}")
 
     async def _read(
         self,
@@ -121,40 +96,38 @@ class SupervisedProgram:
         ring: RingBuffer,
         on_status: OnStatus,
         deadline: asyncio.Timeout,
-    ) -> None:
+    ) -> Never:
         def pause() -> None:
             self._set_status("stalled", on_status)
             for item in self._timeline.pause():
                 ring.write(item)
 
-        stream, watch = StreamFormat(0, 0), _Watch(deadline, pause)
+        stream, watch = StreamFormat(0, 0), _Watch(deadline, self._program, pause)
         try:
             while True:
-                header = unpack_header(await program.stdout.readexactly(HEADER_BYTES))
-                payload = await program.stdout.readexactly(payload_bytes(header, stream.channels))
+                header, payload = await program.record(stream.channels)
                 if header.kind is Kind.FORMAT:
                     watch.opening()
                     stream = unpack_format(payload)
                     self._end_stream(ring)
                     self._timeline.begin(stream.rate)
-                elif header.kind in (Kind.AUDIO, Kind.AUDIO_AFTER_OVERFLOW):
-                    watch.sound()
-                    self._logged_reason = None
-                    self._set_status("listening", on_status)
-                    self._write(header, payload, stream, ring)
                 elif header.kind is Kind.OFFLINE:
                     watch.offline()
                     self._set_status("offline", on_status)
                     self._end_stream(ring)
                     if payload:
-                        self._log_offline(_text(payload))
+                        self._log_offline(payload.decode(errors="replace"))
                 elif header.kind is Kind.NOTE:
-                    self._log.warning(self._program.name, said=_text(payload))
+                    self._log.warning(self._program.name, said=payload.decode(errors="replace"))
                 else:
-                    raise SourceError(_text(payload))
+                    watch.alive()
+                    if header.kind is not Kind.WAITING:
+                        self._set_status("listening", on_status)
+                        self._write(header, payload, stream, ring)
+                    if watch.alive_s >= STEADY_S:
+                        self._logged_reason = None
         finally:
             watch.stop()
-            self._delivered_s = watch.delivered_s
 
     def _write(
         self, header: Header, payload: bytes, stream: StreamFormat, ring: RingBuffer
@@ -182,33 +155,37 @@ class SupervisedProgram:
 class _Watch:
     """Notices that a program delivers nothing, and gives it up after a while."""
 
-    def __init__(self, deadline: asyncio.Timeout, pause: Callable[[], None]) -> None:
+    def __init__(
+        self, deadline: asyncio.Timeout, program: CaptureProgram, pause: Callable[[], None]
+    ) -> None:
         """Args: deadline: ends the program; pause: is called when it has stalled."""
-        self.delivered_s = 0.0
-        """How long it has delivered sound."""
+        self.alive_s = 0.0
+        """For how long all has been well."""
+        self._program = program
         self._loop = asyncio.get_running_loop()
         self._deadline, self._pause = deadline, pause
         self._timer: asyncio.TimerHandle | None = None
-        self._first_block_s: float | None = None
+        self._since_s: float | None = None
 
     def opening(self) -> None:
         """Sound is to come soon."""
         self.stop()
-        self._deadline.reschedule(self._loop.time() + OPEN_S)
+        self._deadline.reschedule(self._loop.time() + self._program.open_s)
 
-    def sound(self) -> None:
-        """Some has come."""
+    def alive(self) -> None:
+        """Some has come, or need not come now."""
         self.stop()
         now_s = self._loop.time()
         self._timer = self._loop.call_later(STALL_S - WAKE_S, self._read_backlog_before_pause)
-        self._deadline.reschedule(now_s + STALL_S + GIVE_UP_S)
-        self._first_block_s = self._first_block_s or now_s
-        self.delivered_s = now_s - self._first_block_s
+        self._deadline.reschedule(now_s + STALL_S + self._program.give_up_s)
+        self._since_s = self._since_s or now_s
+        self.alive_s = now_s - self._since_s
 
     def offline(self) -> None:
         """The program says that there is none for now."""
         self.stop()
         self._deadline.reschedule(None)
+        self._since_s, self.alive_s = None, 0.0
 
     def stop(self) -> None:
         if self._timer is not None:
@@ -216,7 +193,3 @@ class _Watch:
 
     def _read_backlog_before_pause(self) -> None:
         self._timer = self._loop.call_later(WAKE_S, self._pause)
-
-
-def _text(payload: bytes) -> str:
-    return payload.decode(errors="replace")

@@ -8,14 +8,16 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
+from detector.capture import stream_program
 from detector.capture.devices import Device, match, query_devices
+from detector.capture.probe import probe
 from detector.capture.reader.describe import describe
 from detector.capture.recording import open_audio
 from detector.compatibility import check_settings
 from detector.errors import ConfigError, DetectorError
 from detector.loading import load_model
 from detector.operate.logs import configure
-from detector.publish.mqtt.publisher import probe
+from detector.publish.mqtt.publisher import probe as probe_broker
 from detector.publish.outbox.store import look
 from detector.settings.config import Config
 from detector.settings.load import load_config
@@ -56,7 +58,7 @@ def _lines(path: Path | None) -> Iterator[Line]:
             yield "state_dir", error
         host, port = config.mqtt.address
         try:
-            asyncio.run(probe(config.mqtt, config.node))
+            asyncio.run(probe_broker(config.mqtt, config.node))
         except DetectorError as error:
             yield "mqtt", error
         else:
@@ -115,6 +117,11 @@ def _source(source: SourceSettings, index: int, devices: list[Device] | Detector
             return str(source.audio_file)
     if source.program or source.socket or source.fifo:
         return describe(source)
+    if source.url is not None:
+        program = stream_program.program(source)
+        stream = asyncio.run(probe(program))
+        channels = f"{stream.channels} channel{'s' * (stream.channels > 1)}"
+        return f"{program.source} sends {stream.codec}, {stream.rate} Hz, {channels}"
     if isinstance(devices, DetectorError):
         raise devices
     try:

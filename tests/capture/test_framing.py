@@ -1,3 +1,5 @@
+from typing import Literal
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -35,19 +37,20 @@ def test_a_header_survives_the_pipe(header: Header) -> None:
     assert unpack_header(packed) == header
 
 
-@given(st.integers(1, 2**32 - 1), st.integers(1, 2**32 - 1))
-def test_a_format_survives_the_pipe(rate: int, channels: int) -> None:
-    record = pack_format(StreamFormat(rate, channels))
+@given(st.integers(1, 2**32 - 1), st.integers(1, 2**32 - 1), st.sampled_from(["", "opus"]))
+def test_a_format_survives_the_pipe(rate: int, channels: int, codec: str) -> None:
+    record = pack_format(StreamFormat(rate, channels, codec))
     header = unpack_header(record[:HEADER_BYTES])
     assert header.kind is Kind.FORMAT
     assert payload_bytes(header, channels=0) == len(record) - HEADER_BYTES
-    assert unpack_format(record[HEADER_BYTES:]) == StreamFormat(rate, channels)
+    assert unpack_format(record[HEADER_BYTES:]) == StreamFormat(rate, channels, codec)
 
 
-def test_an_error_carries_its_text() -> None:
-    record = pack_error("kein Gerät")
+@pytest.mark.parametrize("kind", [Kind.ERROR, Kind.REFUSED])
+def test_an_error_carries_its_text(kind: Literal[Kind.ERROR, Kind.REFUSED]) -> None:
+    record = pack_error("kein Gerät", kind)
     header = unpack_header(record[:HEADER_BYTES])
-    assert header.kind is Kind.ERROR
+    assert header.kind is kind
     assert record[HEADER_BYTES:][: payload_bytes(header, channels=2)].decode() == "kein Gerät"
 
 
