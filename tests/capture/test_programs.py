@@ -68,6 +68,7 @@ time.sleep(60)
     assert [pid for pid in map(int, (tmp_path / "pids").read_text().split()) if alive(pid)] == []
 
 
+@pytest.mark.slow
 def test_a_program_that_hangs_has_stalled_and_is_started_again(tmp_path: Path) -> None:
     hangs_at_first = f"""
 import pathlib, time
