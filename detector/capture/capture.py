@@ -2,11 +2,12 @@
 
 from typing import Protocol
 
-from detector.capture import microphone, stream_program
+from detector.capture import microphone
 from detector.capture.clock import Clock
 from detector.capture.recording import Recording
 from detector.capture.ring import RingBuffer
 from detector.capture.status import OnStatus
+from detector.capture.stream.program import stream_program
 from detector.capture.supervised import SupervisedProgram
 from detector.settings.sources import SourceSettings
 
@@ -45,7 +46,7 @@ def open_capture(settings: SourceSettings) -> Capture:
     if settings.audio_file is not None:
         return Recording(settings.audio_file, channel=settings.channel)
     if settings.url is not None:
-        program = stream_program.program(settings)
+        program = stream_program(settings)
     elif settings.device is not None:
         program = microphone.program(settings.device, settings.channel)
     else:

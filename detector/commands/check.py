@@ -8,10 +8,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from detector.capture import stream_program
 from detector.capture.devices import Device, match, query_devices
 from detector.capture.probe import probe
 from detector.capture.recording import open_audio
+from detector.capture.stream.program import stream_program
 from detector.compatibility import check_settings
 from detector.errors import ConfigError, DetectorError
 from detector.loading import load_model
@@ -116,7 +116,7 @@ async def _probe_streams(sources: Iterable[SourceSettings]) -> dict[str, str | D
     """Connect to all streams at once, since those that are away take their time."""
 
     async def look(source: SourceSettings) -> str | DetectorError:
-        program = stream_program.program(source)
+        program = stream_program(source)
         try:
             stream = await probe(program)
         except DetectorError as error:
