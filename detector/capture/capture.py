@@ -2,12 +2,13 @@
 
 from typing import Protocol
 
-from detector.capture import microphone, stream_program
+from detector.capture import microphone
 from detector.capture.clock import Clock
 from detector.capture.reader import program as reader
 from detector.capture.recording import Recording
 from detector.capture.ring import RingBuffer
 from detector.capture.status import OnStatus
+from detector.capture.stream.program import stream_program
 from detector.capture.supervised import SupervisedProgram
 from detector.settings.sources import SourceSettings
 
@@ -46,7 +47,7 @@ def open_capture(settings: SourceSettings) -> Capture:
     if settings.audio_file is not None:
         return Recording(settings.audio_file, channel=settings.channel)
     if settings.url is not None:
-        program = stream_program.program(settings)
+        program = stream_program(settings)
     elif settings.device is not None:
         program = microphone.program(settings.device, settings.channel)
     elif settings.program or settings.socket or settings.fifo:

@@ -2,17 +2,17 @@
 
 import asyncio
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
 
-from detector.capture import stream_program
 from detector.capture.devices import Device, match, query_devices
 from detector.capture.probe import probe
 from detector.capture.reader.describe import describe
 from detector.capture.recording import open_audio
+from detector.capture.stream.program import stream_program
 from detector.compatibility import check_settings
 from detector.errors import ConfigError, DetectorError
 from detector.loading import load_model
@@ -104,11 +104,30 @@ def _sources(config: Config) -> Iterator[Line]:
             devices = query_devices()
         except DetectorError as error:
             devices = error
+    streams = asyncio.run(_probe_streams(config.sources))
     for index, source in enumerate(config.sources):
+        subject = f"sources.{source.name}"
         try:
-            yield f"sources.{source.name}", _source(source, index, devices)
+            yield subject, streams.get(source.name) or _source(source, index, devices)
         except DetectorError as error:
-            yield f"sources.{source.name}", error
+            yield subject, error
+
+
+async def _probe_streams(sources: Iterable[SourceSettings]) -> dict[str, str | DetectorError]:
+    """Connect to all streams at once, since those that are away take their time."""
+
+    async def look(source: SourceSettings) -> str | DetectorError:
+        program = stream_program(source)
+        try:
+            stream = await probe(program)
+        except DetectorError as error:
+            return error
+        channels = f"{stream.channels} channel{'s' * (stream.channels > 1)}"
+        return f"{program.source} sends {stream.codec}, {stream.rate} Hz, {channels}"
+
+    found = [source for source in sources if source.url]
+    answers = await asyncio.gather(*map(look, found))
+    return {source.name: answer for source, answer in zip(found, answers, strict=True)}
 
 
 def _source(source: SourceSettings, index: int, devices: list[Device] | DetectorError) -> str:
@@ -117,11 +136,6 @@ def _source(source: SourceSettings, index: int, devices: list[Device] | Detector
             return str(source.audio_file)
     if source.program or source.socket or source.fifo:
         return describe(source)
-    if source.url is not None:
-        program = stream_program.program(source)
-        stream = asyncio.run(probe(program))
-        channels = f"{stream.channels} channel{'s' * (stream.channels > 1)}"
-        return f"{program.source} sends {stream.codec}, {stream.rate} Hz, {channels}"
     if isinstance(devices, DetectorError):
         raise devices
     try:

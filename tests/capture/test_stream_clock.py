@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.capture.stream_clock import StreamClock
+from detector.capture.stream.clock import StreamClock
 
 FRAME_S = 0.02
 HEARD_S = 1000.0

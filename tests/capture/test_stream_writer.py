@@ -16,8 +16,8 @@ from detector.capture.framing import (
     unpack_format,
     unpack_header,
 )
-from detector.capture.stream_clock import StreamClock
-from detector.capture.stream_writer import AHEAD_S, CATCH_UP, SETTLE_S, Writer
+from detector.capture.stream.clock import StreamClock
+from detector.capture.stream.writer import AHEAD_S, CATCH_UP, SETTLE_S, Writer
 
 STREAM = StreamFormat(8000, 2, "pcm_alaw")
 FRAME_S = 0.02

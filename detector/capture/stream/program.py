@@ -5,11 +5,11 @@ import sys
 from pathlib import Path
 
 from detector.capture.program import CaptureProgram
-from detector.capture.stream_request import MOST_PATIENCE_S, StreamRequest
+from detector.capture.stream.request import MOST_PATIENCE_S, StreamRequest
 from detector.settings.sources import SourceSettings
 
 
-def program(settings: SourceSettings) -> CaptureProgram:
+def stream_program(settings: SourceSettings) -> CaptureProgram:
     """The program that captures the stream of a source."""
     request = StreamRequest(
         source=settings.name,

@@ -7,7 +7,7 @@ from typing import Final
 
 import av
 
-from detector.capture.stream_request import StreamRequest
+from detector.capture.stream.request import StreamRequest
 from detector.errors import RefusedError, SourceError
 
 

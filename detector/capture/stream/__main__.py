@@ -1,9 +1,9 @@
 """A program of its own: the sound of a camera or another stream becomes records on stdout.
 
 It is a process because FFmpeg can hang or crash on what a camera sends. One thread opens and reads
-the stream (`stream_input.py`), the main one decodes, writes, and watches the other. It never tries
+the stream (`input.py`), the main one decodes, writes, and watches the other. It never tries
 again: it says why it ends, and whoever started it starts it again. What it is to open comes as the
-first line of its stdin (`stream_request.py`); it ends when its stdin or stdout is closed.
+first line of its stdin (`request.py`); it ends when its stdin or stdout is closed.
 
 It loads neither NumPy nor pydantic, which take as much memory as all the rest.
 """
@@ -22,11 +22,11 @@ from detector.capture.framing import (
     pack_error,
     pack_waiting,
 )
-from detector.capture.stream_clock import StreamClock
-from detector.capture.stream_errors import StreamError, no_answer
-from detector.capture.stream_input import Arrival, StreamInput
-from detector.capture.stream_request import MOST_PATIENCE_S, StreamRequest
-from detector.capture.stream_writer import Writer
+from detector.capture.stream.clock import StreamClock
+from detector.capture.stream.errors import StreamError, no_answer
+from detector.capture.stream.input import Arrival, StreamInput
+from detector.capture.stream.request import MOST_PATIENCE_S, StreamRequest
+from detector.capture.stream.writer import Writer
 from detector.errors import DetectorError, RefusedError
 
 PATIENCE_S: Final = 5.0

@@ -12,7 +12,7 @@ from detector.capture.framing import (
     pack_format,
     pack_header,
 )
-from detector.capture.stream_clock import StreamClock
+from detector.capture.stream.clock import StreamClock
 
 BLOCK_S: Final = 0.1
 SETTLE_S: Final = 0.4

@@ -14,8 +14,8 @@ from av.packet import Packet
 from av.stream import Discard
 
 from detector.boottime import boottime
-from detector.capture.stream_errors import StreamError, check_tls, explain
-from detector.capture.stream_request import StreamRequest
+from detector.capture.stream.errors import StreamError, check_tls, explain
+from detector.capture.stream.request import StreamRequest
 from detector.errors import DetectorError
 
 ANALYSE_S: Final = 0.5
