@@ -32,7 +32,7 @@ GapReason = Literal[
 ]
 """Why something was not heard.
 
-overflow: the sound system or the capture program's buffer lost samples;
+overflow: the sound system, the network or the capture program's buffer lost samples;
 restart: the capture program was started again;
 stall: the device delivered nothing for a while without saying so;
 overrun: a reader of the ring buffer was too slow and samples were overwritten;

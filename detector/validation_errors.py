@@ -1,6 +1,7 @@
 """What pydantic found wrong, in the words of the person who wrote the file."""
 
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,9 @@ from pydantic_core import ErrorDetails
 
 _LONGEST = 100
 """Characters of a value that are shown."""
+
+_SECRET = re.compile(r"password|headers|\burl$")
+"""Fields whose value may be secret."""
 
 _PLAINLY = {
     "tuple_type": "must be a list",
@@ -47,7 +51,7 @@ def _shown(field: str, value: object) -> str:
     items = value if isinstance(value, list | tuple) else ()
     if isinstance(value, Mapping) or any(isinstance(item, Mapping) for item in items):
         return ""
-    if "password" in field.lower():
+    if _SECRET.search(field) or "://" in str(value):  # a URL may hold a password
         return ""
     text = repr(list(value) if isinstance(value, tuple) else value)
     return f" = {text}" if len(text) <= _LONGEST else f" = {text[:_LONGEST]}…"

@@ -1,9 +1,9 @@
 """Renders a scene of synthetic sounds, for a first look at the detector without a microphone."""
 
 import argparse
+import wave
 
 import numpy as np
-import soundfile as sf
 from numpy.typing import NDArray
 
 RATE = 16_000
@@ -56,7 +56,9 @@ def main() -> None:
     for at, sound in ((3, alarm_clock(5)), (12, siren(6)), (21, church_bells(6))):
         start = at * RATE
         scene[start : start + len(sound)] += 0.3 * sound / np.abs(sound).max()
-    sf.write(file, scene, RATE, subtype="PCM_16")
+    with wave.open(file, "wb") as target:
+        target.setparams((1, 2, RATE, 0, "NONE", ""))
+        target.writeframes(np.round(scene * 32767).astype("<i2").tobytes())
 
 
 if __name__ == "__main__":

@@ -1,22 +1,26 @@
-"""A capture that runs, and all that it heard."""
+"""A capture runs for itself, and a test looks at all that comes of it."""
 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Any, cast
 
 import numpy as np
+import structlog
+from structlog.testing import capture_logs
 
 from detector.boottime import boottime
 from detector.capture.capture import open_capture
 from detector.capture.clock import SampleClock
 from detector.capture.ring import RingBuffer
+from detector.capture.status import CaptureStatus
 from detector.records import SAMPLE_RATE, AudioBlock, Cut, FloatArray, Gap, StreamInfo
 from detector.settings.sources import SourceSettings
 
 
 class RunningCapture:
-    """A source that listens, and all that came of it."""
+    """A capture that listens, and all that came of it."""
 
     def __init__(self, settings: SourceSettings) -> None:
         self._capture = open_capture(settings)
@@ -121,6 +125,11 @@ class RunningCapture:
             self._changed.notify_all()
 
 
+def listening(*sources: SourceSettings) -> AbstractAsyncContextManager[list[RunningCapture]]:
+    """Captures of sources that listen already."""
+    return all_listening(*map(RunningCapture, sources))
+
+
 @contextlib.asynccontextmanager
 async def all_listening(*captures: RunningCapture) -> AsyncIterator[list[RunningCapture]]:
     """They run until the end of the block, and listen already when it begins."""
@@ -149,3 +158,31 @@ def position(needle: FloatArray, hay: FloatArray) -> tuple[int, float]:
     best = int(np.argmax(np.fft.irfft(product, size)[: len(hay) - len(needle)]))
     found = hay[best : best + len(needle)]
     return best, float(np.corrcoef(found, needle)[0, 1])
+
+
+async def reasons(url: str, seconds: float = 0, **settings: Any) -> list[str]:
+    """Why a source is offline, as it is logged until so long after the first time."""
+    offline = asyncio.Event()
+
+    def on_status(status: CaptureStatus) -> None:
+        if status == "offline":
+            offline.set()
+
+    structlog.reset_defaults()
+    with capture_logs() as logs:
+        capture = open_capture(SourceSettings(name="porch", url=url, **settings))
+        running = asyncio.create_task(capture.run(RingBuffer(), on_status))
+        try:
+            async with asyncio.timeout(15):
+                await offline.wait()
+            await asyncio.sleep(seconds)
+        finally:
+            running.cancel()
+            await asyncio.wait([running])
+    return [str(entry["reason"]) for entry in logs if entry["log_level"] == "warning"]
+
+
+def reason(url: str, **settings: Any) -> str:
+    """Why a source is offline."""
+    [only] = asyncio.run(reasons(url, **settings))
+    return only

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import struct
 import subprocess
 import sys
 import textwrap
@@ -156,65 +155,6 @@ def test_replay_hears_the_same_whatever_the_format(
     assert abs(seconds(end["onset"]) - 3) <= 0.5
 
 
-def test_replay_reads_raw_samples_from_stdin(config: Path) -> None:
-    samples = np.concatenate((np.zeros(2 * RATE), tone(3000, 2)))
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "detector",
-            "replay",
-            "-",
-            "--json",
-            "--config",
-            str(config),
-            "--rate",
-            "16000",
-        ],
-        input=(samples * 32767).astype("<i2").tobytes(),
-        capture_output=True,
-        timeout=60,
-        check=True,
-    )
-    start = json.loads(done.stdout.splitlines()[0])
-    assert (start["source"], start["label"]) == ("stdin", "high")
-
-
-def test_replay_decodes_a_recording_on_stdin_and_guesses_at_nothing(config: Path) -> None:
-    """A WAV whose writer could not say how long it becomes, and the same without its header."""
-    samples = np.concatenate((np.zeros(2 * RATE), tone(3000, 2)))
-    data = (samples * 32767).astype("<i2").tobytes()
-    said = {}
-    for name, options, converted in (
-        ("said", ("--sample-format", "S16_LE"), data),
-        ("wav", (), wav(data)),
-        ("wav, said otherwise", ("--rate", "48000", "--channels", "2"), wav(data)),
-        ("not said", (), data),
-        ("wrong", ("--sample-format", "s12"), data),
-    ):
-        command = ("-m", "detector", "replay", "-", "--json", "--config", str(config))
-        said[name] = subprocess.run(
-            [sys.executable, *command, *options],
-            input=converted,
-            capture_output=True,
-            timeout=60,
-            check=False,
-        )
-    assert said["wav"].stdout == said["wav, said otherwise"].stdout == said["said"].stdout != b""
-    assert [done.returncode for done in said.values()] == [0, 0, 0, 2, 2]
-    assert (
-        b"for bare samples, give --rate, --channels and --sample-format" in said["not said"].stderr
-    )
-    assert b"--sample-format s12: there are u8, s8, s16le, " in said["wrong"].stderr
-
-
-def wav(data: bytes) -> bytes:
-    """As ffmpeg and others write it to a pipe: without a length."""
-    head = struct.pack("<4sI4s4sIHHIIHH", b"RIFF", 2**32 - 1, b"WAVE", b"fmt ", 16, 1, 1, RATE,
-                       2 * RATE, 2, 16)  # fmt: skip
-    return head + struct.pack("<4sI", b"data", 2**32 - 1) + data
-
-
 def write_empty(path: Path) -> None:
     path.write_bytes(b"")
 
@@ -272,7 +212,9 @@ def test_bad_audio_is_named_and_the_other_files_are_replayed(
     assert "bad.wav" in done.stderr
     assert "1 of 2 recordings could not be heard to their end" in done.stderr
     assert "Traceback" not in done.stderr
-    assert [json.loads(line)["type"] for line in done.stdout.splitlines()] == ["start", "end"]
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    events = [event["type"] for event in told if event["source"] == "kitchen_door"]
+    assert events == ["start", "end"]
 
 
 @pytest.mark.parametrize(

@@ -245,7 +245,7 @@ LOUD = '[patterns.a]\nkind = "loud_unlabelled"\n'
         (SOURCE + SOURCE, ["sources: two sources are called 'hall'"]),
         (
             SOURCE + "audio_file = 'x'",
-            ["sources.0: give one of device, audio_file", "not device and audio_file"],
+            ["sources.0: give one of device, url, audio_file", "not device and audio_file"],
         ),
         (PIPE + "rate = 16000", ["sources.0: bare samples need all of rate, channels and"]),
         (PIPE + "rate = 400000", ["sources.0.rate = 400000: "]),
@@ -261,7 +261,7 @@ LOUD = '[patterns.a]\nkind = "loud_unlabelled"\n'
         (SOCKET.format("tcp:[::]:9000"), ["sources.0: ", "set beyond_loopback = true"]),
         ("[[sources]]\nname = 'x'\nprogram = []", ["sources.0.program = []: "]),
         ("[[sources]]\nname = 'x'\nprogram = 'arecord'", ["sources.0.program = 'arec", "a list"]),
-        ("[[sources]]\nname = 'x'", ["sources.0: give one of device, audio_file", "not none"]),
+        ("[[sources]]\nname = 'x'", ["sources.0: give one of device, url, audio_file", "not none"]),
         (SOURCE + "models = ['m']", ["sources.hall.models: there is no model 'm', only sounds"]),
         (MODEL + SOURCE + "models = ['m', 'm']", ["sources.0.models = ['m', 'm']: ", "twice"]),
         (MODEL + "confirmed_by = 'm'", ["models.m.confirmed_by = 'm': ", "another model"]),

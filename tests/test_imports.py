@@ -19,6 +19,7 @@ LEAF = (
     "health_report",
     "stats",
     "errors",
+    "passwords",
     "slugs",
     "decibels",
     "explanations",

@@ -20,8 +20,8 @@ from detector.settings.models import ModelSettings
 from detector.settings.sources import SourceSettings
 from detector.source import Source
 from tests.bundles import LOW_HZ, tone_bundle
-from tests.capture.test_microphone import listening
-from tests.capturing import position
+from tests.capture.test_microphone import microphone
+from tests.capturing import listening, position
 from tests.hearing import Written
 from tests.sound import SoundServer, noise, tone
 
@@ -97,7 +97,7 @@ def test_row_20_other_rates_and_channels_are_heard_as_what_they_are(
     sound = noise(1.5, 8_000)
 
     async def scenario() -> None:
-        async with listening("hall") as [capture]:
+        async with listening(microphone("hall")) as [capture]:
             await asyncio.to_thread(sound_server.play_samples, sound, 8_000)
             await capture.heard(0.5)
             played = np.interp(np.arange(24_000) / 2, np.arange(len(sound)), sound)
@@ -131,7 +131,7 @@ def test_rows_15_to_17_the_death_of_one_microphone_costs_another_no_sample(
     sound = noise(5.0, SAMPLE_RATE)
 
     async def scenario() -> None:
-        async with listening("hall", "yard") as [hall, yard]:
+        async with listening(microphone("hall"), microphone("yard")) as [hall, yard]:
             playing = asyncio.create_task(
                 asyncio.to_thread(other_sound_server.play_samples, sound, SAMPLE_RATE)
             )

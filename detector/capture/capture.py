@@ -8,6 +8,7 @@ from detector.capture.reader import program as reader
 from detector.capture.recording import Recording
 from detector.capture.ring import RingBuffer
 from detector.capture.status import OnStatus
+from detector.capture.stream.program import stream_program
 from detector.capture.supervised import SupervisedProgram
 from detector.records import StreamInfo
 from detector.settings.sources import SourceSettings
@@ -56,9 +57,12 @@ def open_capture(settings: SourceSettings) -> Capture:
     """The capture that a source's settings ask for. Nothing is opened before it runs."""
     if settings.audio_file is not None:
         return Recording(settings.audio_file, channel=settings.channel)
-    if settings.device is not None:
+    if settings.url is not None:
+        program = stream_program(settings)
+    elif settings.device is not None:
         program = microphone.program(settings.device, settings.channel)
-        return SupervisedProgram(program, settings.channel, settings.name)
-    if settings.program or settings.socket or settings.fifo:
-        return SupervisedProgram(reader.program(settings), settings.channel, settings.name)
-    raise ValueError(f"source {settings.name} has no sound to come from")
+    elif settings.program or settings.socket or settings.fifo:
+        program = reader.program(settings)
+    else:
+        raise ValueError(f"source {settings.name} has nothing to listen to")
+    return SupervisedProgram(program, settings.channel, settings.name)

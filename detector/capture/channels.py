@@ -32,9 +32,11 @@ def select_channel(samples: FloatArray, channel: int | Literal["mix"]) -> FloatA
     if channels == 1:
         return np.ascontiguousarray(samples[:, 0])
     # Added one by one: NumPy's own sum over an axis may round differently for other lengths.
-    total = samples[:, 0] + samples[:, 1]
-    for i in range(2, channels):
-        total += samples[:, i]
+    # What is not finite stays so, and is found later.
+    with np.errstate(invalid="ignore", over="ignore"):
+        total = samples[:, 0] + samples[:, 1]
+        for i in range(2, channels):
+            total += samples[:, i]
     mean: FloatArray = total * np.float32(1 / channels)
     return mean
 

@@ -17,15 +17,17 @@ GRACE_S: Final = 0.3
 """How long a program gets to end by itself, and again after it was told to."""
 STDERR_LINES: Final = 3
 """How much of what the program prints is kept for an error's message."""
+LONGEST_LINE: Final = 4096
 
 
 class RunningProgram:
     """What a program writes."""
 
     def __init__(
-        self, name: str, stdout: asyncio.StreamReader, reading: asyncio.Task[deque[str]]
+        self, name: str, pid: int, stdout: asyncio.StreamReader, reading: asyncio.Task[deque[str]]
     ) -> None:
         """Args: name: what people call it."""
+        self.pid = pid
         self._name = name
         self._stdout = stdout
         self._reading = reading
@@ -87,7 +89,7 @@ async def running(
         name=f"{program.name} stderr",
     )
     try:
-        yield RunningProgram(program.name, process.stdout, reading)
+        yield RunningProgram(program.name, process.pid, process.stdout, reading)
     finally:
         await _end(process)
         reading.cancel()
@@ -96,13 +98,18 @@ async def running(
 async def _read_stderr(
     stderr: asyncio.StreamReader, log: structlog.typing.FilteringBoundLogger
 ) -> deque[str]:
-    """Log what comes; return the last lines."""
+    """Log what comes, line by line; return the last lines."""
     lines: deque[str] = deque(maxlen=STDERR_LINES)
+    unfinished = ""
     while data := await stderr.read(4096):
-        for line in data.decode(errors="replace").splitlines():
-            if line.strip():
-                lines.append(line)
-                log.debug("capture program", line=line)
+        *finished, unfinished = (unfinished + data.decode(errors="replace")).split("\n")
+        if len(unfinished) > LONGEST_LINE:
+            finished, unfinished = [*finished, unfinished], ""
+        for line in filter(str.strip, finished):
+            lines.append(line)
+            log.debug("capture program", line=line)
+    if unfinished.strip():
+        lines.append(unfinished)
     return lines
 
 

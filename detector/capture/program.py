@@ -24,9 +24,6 @@ class CaptureProgram:
     """The executable and its arguments."""
     request: bytes = field(default=b"", repr=False)
     """Written to its stdin: what is secret, and so may not be among the arguments."""
-    complete: bool = False
-    """Whether what it hears comes by a way that loses and makes up nothing, but may hold it back:
-    a pipe or TCP, and no sound server."""
     open_s: float = OPEN_S
     """How long the first block may take: sound servers have been seen to take three seconds."""
     give_up_s: float = GIVE_UP_S
@@ -34,3 +31,6 @@ class CaptureProgram:
     longest_pause_s: float = LONGEST_PAUSE_S
     """Between two starts. Opening a device takes two seconds more, and one that returns is to be
     heard within five."""
+    complete: bool = False
+    """Whether what it hears comes by a way that loses and makes up nothing, but may hold it back:
+    a pipe or TCP, and no sound server."""

@@ -50,6 +50,7 @@ class StallWatch:
         """The program says that there is none for now."""
         self.stop()
         self._deadline.reschedule(None)
+        self._first_block_s, self.delivered_s = None, 0.0
 
     def stop(self) -> None:
         if self._timer is not None:

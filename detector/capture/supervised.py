@@ -24,7 +24,7 @@ from detector.capture.stall_watch import StallWatch
 from detector.capture.status import CaptureStatus, OnStatus
 from detector.capture.timeline import STALL_S, Timeline
 from detector.errors import DetectorError, RefusedError, SourceError
-from detector.records import SAMPLE_RATE, StreamInfo
+from detector.records import SAMPLE_RATE, StreamInfo, to_samples
 
 STEADY_S: Final = 5.0
 """What has delivered for so long has come back; what fails sooner has not, and is tried less
@@ -55,8 +55,6 @@ class SupervisedProgram:
         """Why nothing is captured at present."""
         self._logged_reason: str | None = None
         """The same, as it was last logged: what fails again soon is not news."""
-        self._delivered_s = 0.0
-        """How long the program delivered sound, the last time that it ran."""
 
     @property
     def description(self) -> str:
@@ -78,8 +76,9 @@ class SupervisedProgram:
         backoff, self._status = Backoff(self._program.longest_pause_s), None
         self._end_stream(ring)  # of a run that was cancelled
         while True:
+            heard = ring.samples_heard
             reason = await self._run_once(ring, on_status)
-            if self._delivered_s >= STEADY_S:
+            if ring.samples_heard - heard >= to_samples(STEADY_S):
                 backoff, self._logged_reason = Backoff(self._program.longest_pause_s), None
             self._fail(str(reason))
             self._set_status("offline", on_status)
@@ -89,7 +88,6 @@ class SupervisedProgram:
 
     async def _run_once(self, ring: RingBuffer, on_status: OnStatus) -> DetectorError:
         """Run the program once, to its end; return why it ended."""
-        self._delivered_s = 0.0
         try:
             async with running(self._program, self._log) as program:
                 async with asyncio.timeout(self._program.open_s) as deadline:
@@ -123,6 +121,8 @@ class SupervisedProgram:
                     self._begin_stream(stream, ring)
                 elif header.kind in (Kind.AUDIO, Kind.AUDIO_AFTER_OVERFLOW):
                     watch.alive()
+                    if watch.delivered_s >= STEADY_S:
+                        self._logged_reason = None
                     self.failure = None
                     self._set_status("listening", on_status)
                     self._write(header, payload, stream, ring)
@@ -130,7 +130,6 @@ class SupervisedProgram:
                     watch.alive()
                 elif header.kind is Kind.OFFLINE:
                     watch.offline()
-                    self._logged_reason = None if watch.delivered_s else self._logged_reason
                     if payload:
                         self._fail(_text(payload))
                     self._set_status("offline", on_status)
@@ -139,7 +138,6 @@ class SupervisedProgram:
                     self._log.warning(self._program.name, said=_text(payload))
         finally:
             watch.stop()
-            self._delivered_s = watch.delivered_s
 
     def _begin_stream(self, stream: StreamFormat, ring: RingBuffer) -> None:
         self._stream = StreamInfo(

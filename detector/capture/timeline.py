@@ -99,7 +99,12 @@ class Timeline:
         end = stream.sample_of(header.first_sample + header.size)
         if not self._clock.started:
             self._clock.observe(end, captured_s)
-        late = self._clock.sample_at(captured_s) - end
+        heard_at = self._clock.sample_at(captured_s)
+        if self._pending_reason == "restart" and not self._pending and heard_at <= self._end:
+            # A stream may begin with what it sent before: it is not heard twice.
+            self._conversion = Conversion(stream.rate, header.first_sample + header.size, self._end)
+            return
+        late = heard_at - end
         silent_s = captured_s - self._captured_s
         self._captured_s = captured_s
         self._look_for_loss(header, late, silent_s)

@@ -12,12 +12,13 @@ from detector.capture.devices import Device, match, query_devices
 from detector.capture.microphone import channels_to_open
 from detector.capture.reader.describe import describe
 from detector.capture.recording import open_audio
+from detector.capture.stream.program import stream_program
 from detector.commands.listening_check import hear_all
 from detector.compatibility import check_settings
 from detector.errors import ConfigError, DetectorError
 from detector.loading import load_model
 from detector.operate.logs import configure
-from detector.publish.mqtt.publisher import probe
+from detector.publish.mqtt.publisher import probe as probe_broker
 from detector.publish.outbox.store import look
 from detector.settings.config import Config
 from detector.settings.load import load_config
@@ -63,7 +64,7 @@ def _lines(path: Path | None, *, listen: bool) -> Iterator[Line]:
             yield "state_dir", error
         host, port = config.mqtt.address
         try:
-            asyncio.run(probe(config.mqtt, config.node))
+            asyncio.run(probe_broker(config.mqtt, config.node))
         except DetectorError as error:
             yield "mqtt", error
         else:
@@ -130,6 +131,8 @@ def _source(source: SourceSettings, index: int, devices: list[Device] | Detector
             return str(source.audio_file)
     if source.program or source.socket or source.fifo:
         return describe(source)
+    if source.url:
+        return stream_program(source).source
     if isinstance(devices, DetectorError):
         raise devices
     try:

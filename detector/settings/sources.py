@@ -5,7 +5,7 @@ from typing import Final, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from detector.settings.base import FileSettings, beside
+from detector.settings.base import beside
 from detector.settings.pcm import (
     ALSA,
     MAX_RATE,
@@ -14,14 +14,15 @@ from detector.settings.pcm import (
     SampleFormat,
     SocketAddress,
 )
+from detector.settings.streams import StreamSettings
 from detector.spec import Slug
 
-KINDS: Final = ("device", "audio_file", "program", "socket", "fifo")
+KINDS: Final = ("device", "url", "audio_file", "program", "socket", "fifo")
 """What sound may come from: each a setting of a source, which has exactly one of them."""
 
 
-class SourceSettings(FileSettings):
-    """One place that sound comes from: a microphone, a file, or what another program writes."""
+class SourceSettings(StreamSettings):
+    """One place that sound comes from: a microphone, a stream, a file, or what others write."""
 
     name: Slug
     device: str | None = Field(None, min_length=1)
@@ -55,6 +56,13 @@ class SourceSettings(FileSettings):
     models: tuple[str, ...] | None = Field(None, min_length=1)
     """Names of the models that listen; all if absent."""
 
+    @field_validator("device")
+    @classmethod
+    def _no_url(cls, value: str | None) -> str | None:
+        if value and "://" in value:
+            raise ValueError("a stream is given by url, not by device")
+        return value
+
     @field_validator("channel")
     @classmethod
     def _from_one(cls, value: int | str) -> int | str:
@@ -82,7 +90,7 @@ class SourceSettings(FileSettings):
         return self
 
     @model_validator(mode="after")
-    def _reachable(self) -> Self:
+    def _reached_by_whom(self) -> Self:
         if self.socket is None:
             return self
         address = SocketAddress(self.socket)

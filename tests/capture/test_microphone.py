@@ -9,7 +9,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -31,7 +30,7 @@ from detector.capture.microphone import EXIT_STOPPED, EXIT_UNKNOWN_DEVICE, QUEUE
 from detector.capture.timeline import STALL_S
 from detector.records import SAMPLE_RATE
 from detector.settings.sources import SourceSettings
-from tests.capturing import RunningCapture, all_listening, position
+from tests.capturing import RunningCapture, listening, position
 from tests.sound import SoundServer, noise
 
 pytestmark = pytest.mark.sound
@@ -41,19 +40,15 @@ EARLIEST_S, LATEST_S = -0.11, 0.4
 null sink up to two of its periods of 50 ms ahead of time."""
 
 
-def microphone(device: str = "hall") -> RunningCapture:
-    return RunningCapture(SourceSettings(name="capture", device=device))
-
-
-def listening(*devices: str) -> AbstractAsyncContextManager[list[RunningCapture]]:
-    return all_listening(*map(microphone, devices))
+def microphone(device: str) -> SourceSettings:
+    return SourceSettings(name="capture", device=device)
 
 
 def test_what_is_played_is_heard_whole_and_at_its_time(sound_server: SoundServer) -> None:
     sound = noise(1.5, SAMPLE_RATE)
 
     async def scenario() -> None:
-        async with listening("hall") as [capture]:
+        async with listening(microphone("hall")) as [capture]:
             await capture.heard(0.5)
             began = boottime()
             await asyncio.to_thread(sound_server.play_samples, sound, SAMPLE_RATE)
@@ -71,7 +66,7 @@ def test_a_microphone_that_is_unplugged_is_heard_again_and_others_do_not_notice(
     sound_server: SoundServer, other_sound_server: SoundServer
 ) -> None:
     async def scenario() -> None:
-        async with listening("hall", "yard") as [hall, yard]:
+        async with listening(microphone("hall"), microphone("yard")) as [hall, yard]:
             await hall.heard(0.5)
             gone = boottime()
             sound_server.unload_sink()
@@ -97,7 +92,7 @@ def test_a_microphone_that_is_unplugged_is_heard_again_and_others_do_not_notice(
 
 def test_a_sound_server_that_crashes_is_survived(sound_server: SoundServer) -> None:
     async def scenario() -> None:
-        async with listening("default") as [capture]:
+        async with listening(microphone("default")) as [capture]:
             await capture.heard(0.5)
             gone = boottime()
             sound_server.kill()
@@ -116,7 +111,7 @@ def test_a_stall_is_noticed_and_leaves_a_gap_but_no_skew(sound_server: SoundServ
     sound = noise(1.0, SAMPLE_RATE)
 
     async def scenario() -> None:
-        async with listening("hall") as [capture]:
+        async with listening(microphone("hall")) as [capture]:
             await capture.heard(0.5)
             stopped = boottime()
             sound_server.stop()
@@ -145,7 +140,7 @@ def test_a_daemon_that_slept_itself_reads_what_it_missed_and_cuts_nothing(
     sound_server: SoundServer,
 ) -> None:
     async def scenario() -> None:
-        async with listening("hall") as [capture]:
+        async with listening(microphone("hall")) as [capture]:
             await capture.heard(0.5)
             # While the microphone program goes on.
             asyncio.get_running_loop().call_soon(time.sleep, STALL_S + 0.5)
@@ -161,7 +156,7 @@ def test_a_device_that_stalls_for_long_is_given_up_and_opened_again(
     sound_server: SoundServer,
 ) -> None:
     async def scenario() -> None:
-        async with listening("hall") as [capture]:
+        async with listening(microphone("hall")) as [capture]:
             await capture.heard(0.3)
             stopped = boottime()
             sound_server.stop()
@@ -185,7 +180,7 @@ def test_an_unknown_device_is_said_once_with_those_that_there_are(
     sound_server: SoundServer,
 ) -> None:
     async def scenario() -> None:
-        capture = microphone("harp")
+        capture = RunningCapture(microphone("harp"))
         task = asyncio.create_task(capture.run())
         with capture_logs() as logs:
             await capture.status("offline")
@@ -206,9 +201,9 @@ def test_stopping_takes_less_than_a_second_even_if_the_sound_server_hangs(
 ) -> None:
     async def scenario() -> None:
         try:
-            async with listening("hall") as [capture]:
+            async with listening(microphone("hall")) as [capture]:
                 await capture.heard(0.3)
-                opening = asyncio.create_task(microphone("default").run())
+                opening = asyncio.create_task(RunningCapture(microphone("default")).run())
                 sound_server.stop()
                 await asyncio.sleep(0.5)
                 began = boottime()
@@ -344,7 +339,7 @@ def test_the_program_does_not_outlive_a_daemon_that_is_killed(sound_server: Soun
         "async def main():\n"
         "    microphone = command('hall', 'mix')\n"
         "    async with running(microphone, structlog.get_logger()) as program:\n"
-        "        await program.stdout.readexactly(100)\n"
+        "        await program.record(channels=0)\n"
         "        print(program.pid, flush=True)\n"
         "        await asyncio.sleep(60)\n"
         "asyncio.run(main())\n"

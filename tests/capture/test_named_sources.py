@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from detector.records import SAMPLE_RATE, FloatArray, StreamInfo
-from tests.capture.test_microphone import listening
+from tests.capture.test_microphone import microphone
+from tests.capturing import listening
 from tests.sound import SoundServer, tone
 
 pytestmark = pytest.mark.sound
@@ -26,7 +27,7 @@ def test_a_source_is_opened_by_its_name_beside_another(
     sound_server.load_second_source("porch", channels=1)
 
     async def scenario() -> None:
-        async with listening("hall.monitor", porch) as captures:
+        async with listening(microphone("hall.monitor"), microphone(porch)) as captures:
             await asyncio.gather(
                 asyncio.to_thread(sound_server.play_samples, tone(HALL_HZ, 1.5), SAMPLE_RATE),
                 asyncio.to_thread(
@@ -47,7 +48,7 @@ def test_a_source_that_the_server_does_not_have_is_waited_for_and_not_replaced(
     sound_server.load_second_source("porch")
 
     async def scenario() -> None:
-        async with listening("hall.monitor") as [hall]:
+        async with listening(microphone("hall.monitor")) as [hall]:
             await hall.heard(0.3)
             sound_server.unload_sink()
             await hall.status("offline", within_s=3)

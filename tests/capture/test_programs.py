@@ -68,6 +68,7 @@ time.sleep(60)
     assert [pid for pid in map(int, (tmp_path / "pids").read_text().split()) if alive(pid)] == []
 
 
+@pytest.mark.slow
 def test_a_program_that_hangs_has_stalled_and_is_started_again(tmp_path: Path) -> None:
     hangs_at_first = f"""
 import pathlib, time
@@ -155,7 +156,7 @@ while True:
     said = [entry["said"] for entry in logs if "said" in entry]
     assert len(said) < 15
     assert any(re.search(r"sound comes \d+\.\d times as fast", line) for line in said)
-    assert any("chatter 9" in line for line in said)
+    assert any(line.startswith("chatter ") for line in said)
     assert "secret" not in str(logs)
 
 

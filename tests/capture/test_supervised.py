@@ -100,6 +100,10 @@ def test_a_capture_that_was_cancelled_can_be_run_again_on_the_same_ring(tmp_path
         (("/nowhere/program",), "the test program cannot be started: [Errno 2]"),
         (("/bin/echo", "x" * 99), "the test program writes no valid records: a record begins"),
         (("/bin/sh", "-c", "echo why >&2"), "the test program ended by itself: why"),
+        (
+            ("/bin/sh", "-c", "for word in for this reason; do printf $word >&2; sleep 0.1; done"),
+            "the test program ended by itself: forthisreason",
+        ),
     ],
 )
 def test_a_program_that_fails_is_offline_for_a_reason_and_tried_again(
@@ -129,3 +133,41 @@ def test_a_device_that_has_another_rate_than_it_says_is_found_out(tmp_path: Path
     asyncio.run(run_until(capture, "offline"))
     assert capture.stream is not None
     assert capture.stream.drift_ppm == pytest.approx(-81_250, abs=100)
+
+
+HEARS_IN_BURSTS = """
+import sys, time
+from detector.boottime import boottime_ns
+from detector.capture.framing import *
+out = sys.stdout.buffer
+out.write(pack_format(StreamFormat(16000, 1)))
+first_sample, began_ns = 0, boottime_ns()
+for _ in range(2):
+    for _ in range(30):
+        first_sample += 1600
+        captured_ns = began_ns + first_sample * 62500
+        out.write(pack_header(Header(Kind.AUDIO, first_sample - 1600, captured_ns, 0, 1600)))
+        out.write(bytes(6400))
+    out.flush()
+    for _ in range(6):
+        time.sleep(0.5)
+        if "--says-so" in sys.argv:
+            out.write(pack_waiting())
+            out.flush()
+"""
+
+
+@pytest.mark.parametrize(
+    ("argument", "statuses"),
+    [
+        ("--says-so", ["listening", "offline"]),
+        ("--is-silent", ["listening", "stalled", "listening", "stalled", "offline"]),
+    ],
+)
+def test_a_program_that_hears_in_bursts_and_says_so_is_not_stalled(
+    argument: str, statuses: list[str]
+) -> None:
+    capture = capture_of(sys.executable, "-c", HEARS_IN_BURSTS, argument)
+    ring, told = asyncio.run(run_until(capture, "offline"))
+    assert told == statuses
+    assert ring.samples_heard == ring.end_sample == 6 * SAMPLE_RATE

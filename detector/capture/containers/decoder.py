@@ -18,6 +18,8 @@ _FAILURES: Final = 100
 """So many times in a row may reading fail before what follows is given up."""
 _CHECKED: Final = frozenset(("tta", "wavpack"))
 """Codecs whose decoders give noise for damaged bytes unless they are told to compare checksums."""
+_COUNTED: Final = frozenset(("vorbis", "opus", "speex", "flac"))
+"""Codecs of which Ogg counts the frames."""
 _NO_FRAMES: Final = "bytes that are none of the sound's frames"
 _ROUNDING_S: Final = 0.15
 """By so much may a header's duration be wrong: it counts encoders' silence, or is rounded."""
@@ -109,6 +111,7 @@ class Decoder:
         lost_s = self._lost_s + self._link.lost_s(None)
         if self._failures > 1:  # one is the rest of a frame, as padding leaves it
             lost_s += self._timeline.until(self._end_s)
+        lost_s += self._before_the_end(lost_s)
         if lost_s:
             self.decoded_s += lost_s
             yield Hole(lost_s, self._reason or _NO_FRAMES)
@@ -154,6 +157,8 @@ class Decoder:
         if self.codec == "flac":
             first = first_frame(bytes(packet)[:_FLAC_HEADER_BYTES], self._block) if packet else None
             at_s = None if first is None else first / frames.rate
+        if self._link.lost_beginning:
+            self._timeline.begin()
         absent_s = self._timeline.absent_s(at_s, duration_s, damaged=bool(self._reason))
         if self._lost_s:
             absent_s, self._reason = absent_s + self._lost_s, self._reason or _NO_FRAMES
@@ -196,6 +201,14 @@ class Decoder:
             if len(one.samples) > kept:
                 self._behind.append(Frames(one.samples[kept:], one.rate))
             kept = max(0, kept - len(one.samples))
+
+    def _before_the_end(self, lost_s: float) -> float:
+        """How much is absent before the stream's end, where its container tells that apart."""
+        end, rate = self._link.end_frame, self._stream.rate
+        if end is None or self.codec not in _COUNTED or not rate:
+            return 0.0
+        missing_s = end / rate - self._timeline.begin_s - self.decoded_s - lost_s
+        return missing_s if missing_s > _ROUNDING_S else 0.0
 
     def _check_end(self) -> None:
         promised_s = self.promised_s or 0.0

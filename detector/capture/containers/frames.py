@@ -37,7 +37,8 @@ def to_frames(frame: av.AudioFrame) -> Frames:
     interleaved = values.reshape(-1, channels) if values.shape[0] != channels else values.T
     if not frame.format.is_planar:
         interleaved = values.reshape(-1, channels)
-    samples = interleaved.astype(np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):  # of doubles that are no sound
+        samples = interleaved.astype(np.float32)
     if values.dtype.kind in "iu":
         scale = np.float32(_FULL_SCALE[values.dtype.str[1:]])
         if values.dtype == np.uint8:

@@ -45,6 +45,8 @@ class Link(ABC):
         """What is wrong with it, once it is read to its end; empty if nothing is."""
         self.missing_share = 0.0
         """How much is then absent, by its header, as a multiple of what there is."""
+        self.lost_beginning = False
+        """Whether what stood before the first sound is known to be lost."""
         self.end_frame: int | None = None
         """Where its sound ends, at its rate, once that was read; what is decoded beyond is none."""
 

@@ -16,6 +16,8 @@ _FLAGS_AT: Final = 5
 _BEGINS: Final = 2
 _ENDS: Final = 4
 _GRANULE_AT: Final = 6
+_NO_GRANULE: Final = (1 << 64) - 1
+"""No packet ends in the page."""
 _SERIAL_AND_NUMBER: Final = struct.Struct("<II")
 _SERIAL_AT: Final = 14
 _CRC_AT: Final = 22
@@ -31,7 +33,7 @@ class OggLink(Link):
         """Give out the pages that are intact."""
         without_end: set[int] = set()
         numbers: dict[int, int] = {}
-        beginning = True
+        beginning, any_sound = True, False
         while self._reader.peek(1):
             page = self._next_page()
             if not page:
@@ -46,10 +48,13 @@ class OggLink(Link):
             if flags & _ENDS:
                 without_end -= {serial}
                 if numbers.keys() <= {serial}:
-                    self.end_frame = struct.unpack_from("<Q", page, _GRANULE_AT)[0]
+                    self.end_frame = _granule(page)
                 if number != numbers.get(serial, number - 1) + 1:
                     # Only in pages that are not the last one does libavformat heed the time.
                     page = _without_end(page)
+            if number != numbers.get(serial, -1) + 1 and not any_sound:
+                self.lost_beginning = True
+            any_sound = any_sound or 0 < _granule(page) < _NO_GRANULE
             numbers[serial] = number
             yield page
         if without_end:
@@ -71,6 +76,12 @@ class OggLink(Link):
 
     def _skip(self, size: int) -> None:
         self._reader.read(size)
+
+
+def _granule(page: bytes) -> int:
+    """How many frames there are up to the page's end, in most codecs."""
+    granule: int = struct.unpack_from("<Q", page, _GRANULE_AT)[0]
+    return granule
 
 
 def _without_end(page: bytes) -> bytes:

@@ -19,6 +19,8 @@ _UNKNOWN: Final = 0xFFFFFFFF
 _WRAP: Final = 1 << 32
 _JOINED: Final = re.compile(rb"(?:RIFF|RIFX|RF64|BW64)....WAVE|riff\x2e\x91\xcf\x11", re.DOTALL)
 _HEADER_BYTES: Final = 12
+_FORM_AT: Final = 8
+_WAVE64: Final = b"riff\x2e\x91\xcf\x11"
 _W64_HEADER_BYTES: Final = 40
 _W64_CHUNK: Final = struct.Struct("<16sQ")
 _KNOWN: Final = frozenset(
@@ -49,6 +51,16 @@ def _is_streamed(size: int) -> bool:
     """
     near_2_gib = 0x7FFF0000 <= size <= 0x80001000  # noqa: PLR2004
     return size == 0 or near_2_gib or 0xFFFFFF00 <= size <= _UNKNOWN or size >= 1 << 62  # noqa: PLR2004
+
+
+def _joined_at(window: bytes) -> int:
+    """Where another recording begins; -1 if nowhere. Far faster than the expression alone."""
+    at = window.find(b"WAVE")
+    while at >= 0:
+        if at >= _FORM_AT and _JOINED.match(window, at - _FORM_AT):
+            return at - _FORM_AT
+        at = window.find(b"WAVE", at + 1)
+    return window.find(_WAVE64)
 
 
 class RiffLink(Link):
@@ -120,10 +132,10 @@ class RiffLink(Link):
         while window := self._reader.peek(_HEADER_BYTES + 1):
             whole = len(window) <= _HEADER_BYTES
             size = len(window) if whole else len(window) - _HEADER_BYTES
-            if joined := _JOINED.search(window):
-                if joined.start() == 0:
-                    break
-                size = min(size, joined.start())
+            joined = _joined_at(window)
+            if joined == 0:
+                break
+            size = min(size, joined) if joined > 0 else size
             if count == end:
                 if self._other_chunks_follow():
                     self._skip_chunks()

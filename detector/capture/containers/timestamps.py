@@ -27,6 +27,11 @@ class Timeline:
         self.begin_s = 0.0
         """The first frame's time stamp."""
 
+    def begin(self) -> None:
+        """Count what is absent before the first frame from time 0 on."""
+        if self._due_s is None:
+            self._due_s = 0.0
+
     def absent_s(self, at_s: float | None, duration_s: float, *, damaged: bool) -> float:
         """Take a frame, and tell how much is absent before it.
 

@@ -70,7 +70,7 @@ def _hear_records(incoming: Incoming, out: Output) -> None:
     while data := incoming.read():
         for item in parser.push(data, incoming.arrived_ns):
             if isinstance(item, StreamFormat):
-                out.begin(*item)
+                out.begin(item.rate, item.channels)
                 pace = Pace(item.rate, out.note)
                 continue
             if item.skipped:

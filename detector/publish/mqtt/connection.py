@@ -32,7 +32,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from detector.publish.mqtt import failure
 from detector.publish.mqtt.confirmations import Confirmation, Confirmations
-from detector.publish.mqtt.credentials import read_password, tls_context
+from detector.publish.mqtt.credentials import broker_password, tls_context
 from detector.publish.mqtt.lookup import look_up
 from detector.settings.mqtt import MqttSettings
 
@@ -106,7 +106,7 @@ class MqttConnection:
             host,
             port,
             username=self._settings.username,
-            password=read_password(self._settings),
+            password=broker_password(self._settings),
             identifier=self._client_id,
             protocol=aiomqtt.ProtocolVersion.V5,
             will=self._will,

@@ -1,43 +1,24 @@
 """What proves to the broker who we are: read anew for each connection, kept nowhere."""
 
-import os
 import ssl
 from pathlib import Path
 
+from detector.errors import ConfigError
+from detector.passwords import read_password
 from detector.publish.mqtt.failure import MqttConnectionError
 from detector.settings.mqtt import MqttSettings
 
 
-def read_password(settings: MqttSettings) -> str | None:
+def broker_password(settings: MqttSettings) -> str | None:
     """The first line of the password file or systemd credential.
 
     Raises:
         MqttConnectionError: naming the field and the file.
     """
-    if settings.password_file is not None:
-        field, path = "mqtt.password_file", settings.password_file
-    elif settings.password_credential is not None:
-        field = "mqtt.password_credential"
-        folder = os.environ.get("CREDENTIALS_DIRECTORY")
-        if not folder:
-            raise MqttConnectionError(
-                "settings",
-                f"{field} = {settings.password_credential!r}: there is no "
-                "$CREDENTIALS_DIRECTORY: add LoadCredential= to the service, "
-                "or use mqtt.password_file",
-            )
-        path = Path(folder, settings.password_credential)
-    else:
-        return None
     try:
-        first_line = path.read_text(encoding="utf-8").partition("\n")[0].removesuffix("\r")
-    except OSError as error:
-        raise MqttConnectionError("settings", f"{field}: {path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise MqttConnectionError("settings", f"{field}: {path}: is not UTF-8") from None
-    if not first_line:
-        raise MqttConnectionError("settings", f"{field}: {path}: the first line is empty")
-    return first_line
+        return read_password("mqtt", settings.password_file, settings.password_credential)
+    except ConfigError as error:
+        raise MqttConnectionError("settings", str(error)) from None
 
 
 def tls_context(settings: MqttSettings) -> ssl.SSLContext | None:
