@@ -148,7 +148,7 @@ async def all_running(*captures: RunningCapture) -> AsyncIterator[None]:
     finally:
         for task in tasks:
             task.cancel()
-        await asyncio.wait(tasks, timeout=3)
+        await asyncio.wait(tasks, timeout=10)
 
 
 def position(needle: FloatArray, hay: FloatArray) -> tuple[int, float]:

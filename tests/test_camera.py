@@ -71,7 +71,7 @@ def test_a_cameras_sound_becomes_events_at_their_time_and_its_password_is_shown_
     with running_camera("--login", f"admin:{SECRET}") as camera:
         config = configuration(tmp_path, broker, camera)
         checked = check(config)
-        expected = f"sources.porch: rtsp://127.0.0.1:{camera.port} sends opus, 48000 Hz, 2 channels"
+        expected = f"sources.porch: rtsp://127.0.0.1:{camera.port}: opus, 2 channels at 48000 Hz, -"
         assert expected in checked.stdout
         shown = asyncio.run(scenario(config)) + checked.stdout + checked.stderr
         for word in ("horse", "battery", "staple"):
