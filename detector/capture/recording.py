@@ -47,6 +47,7 @@ Channel = int | Literal["mix"]
 
 _READ_FRAMES: Final = 16_384
 _PLAY_SAMPLES: Final = to_samples(0.1)
+_GATHERED_FRAMES: Final = 16_384
 _TOLD: Final = 10
 """Holes of a recording that are told one by one; the others are only counted."""
 _STDIN: Final = "standard input"
@@ -75,7 +76,8 @@ def open_audio(
         AudioFileError: when it is opened: the file is missing, empty or no audio. While it is read,
             once all that there is was given out: its end is missing.
     """
-    with _opened(decode(Path(path), str(path)), str(path), channel, block_samples) as items:
+    pieces = _gathered(decode(Path(path), str(path)))
+    with _opened(pieces, str(path), channel, block_samples) as items:
         yield items
 
 
@@ -232,6 +234,36 @@ def _opened(
             _check(name, piece, channel)
             break
     yield _blocks(itertools.chain(before, pieces), name, channel, block_samples)
+
+
+def _gathered(pieces: Iterator[Frames | Hole]) -> Iterator[Frames | Hole]:
+    """Put short pieces together: each that follows costs more than its samples."""
+    parts: list[FloatArray] = []
+    form, count = StreamFormat(0, 0), 0
+
+    def together() -> Iterator[Frames]:
+        nonlocal parts, count
+        if parts:
+            yield Frames(np.concatenate(parts) if len(parts) > 1 else parts[0], form.rate)
+        parts, count = [], 0
+
+    try:
+        for piece in pieces:
+            if isinstance(piece, Hole):
+                yield from together()
+                yield piece
+                continue
+            if form != (other := StreamFormat(piece.rate, piece.samples.shape[1])):
+                yield from together()
+                form = other
+            parts.append(piece.samples)
+            count += len(piece.samples)
+            if count >= _GATHERED_FRAMES:
+                yield from together()
+    except AudioFileError:
+        yield from together()
+        raise
+    yield from together()
 
 
 def _check(name: str, frames: Frames, channel: Channel) -> None:

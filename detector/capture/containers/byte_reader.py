@@ -23,26 +23,35 @@ class ByteReader:
     def __init__(self, stream: Readable) -> None:
         # read1 returns what there is: a pipe from a live source must not wait for a whole piece.
         self._read = getattr(stream, "read1", stream.read)
-        self._buffer = b""
+        self._buffer, self._at = b"", 0
         self.position = 0
         """How many bytes were read, or where in the file that is."""
 
     def peek(self, size: int) -> bytes:
+        """Look at so many bytes, or fewer if the stream ends."""
+        self._have(size)
+        return self._buffer[self._at : self._at + size]
+
+    def peek_all(self, size: int) -> bytes:
         """All that is there already, but at least so many bytes unless the stream ends."""
-        while len(self._buffer) < size and (data := self._read(_READ_BYTES)):
-            self._buffer += data
-        return self._buffer
+        self._have(size)
+        return self._buffer[self._at :] if self._at else self._buffer
 
     def read(self, size: int) -> bytes:
         """At most so many bytes, and at least one unless the stream has ended."""
-        data = self.peek(1)[:size]
-        self._buffer = self._buffer[len(data) :]
+        self._have(1)
+        data = self._buffer[self._at : self._at + size]
+        self._at += len(data)
         self.position += len(data)
         return data
 
+    def _have(self, size: int) -> None:
+        while len(self._buffer) - self._at < size and (data := self._read(_READ_BYTES)):
+            self._buffer, self._at = self._buffer[self._at :] + data, 0
+
     def seek(self, file: io.BufferedReader, position: int) -> None:
         """Go on elsewhere in the file that is read."""
-        self._buffer = b""
+        self._buffer, self._at = b"", 0
         self.position = file.seek(position)
 
     def at_end(self) -> bool:

@@ -85,7 +85,7 @@ class PlainLink(Link):
 
     def _content(self) -> Iterator[bytes]:
         first = True
-        while window := self._reader.peek(_LONGEST + 1):
+        while window := self._reader.peek_all(_LONGEST + 1):
             nothing_follows = len(window) <= _LONGEST
             end = len(window) if nothing_follows else len(window) - _LONGEST
             if self._header and (found := self._header.search(window, int(first))):

@@ -69,7 +69,7 @@ class OggLink(Link):
             page = self._reader.peek(size)[:size]
             if len(page) == size and page == _with_crc(page):
                 return page
-        window = self._reader.peek(_HEADER_BYTES)
+        window = self._reader.peek_all(_HEADER_BYTES)
         at = window.find(_MAGIC, 1)
         self._skip(at if at > 0 else max(1, len(window) - len(_MAGIC)))
         return b""

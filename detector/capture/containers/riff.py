@@ -129,7 +129,7 @@ class RiffLink(Link):
         count = 0
         streamed = _is_streamed(promised)
         end = _WRAP << 32 if streamed else promised
-        while window := self._reader.peek(_HEADER_BYTES + 1):
+        while window := self._reader.peek_all(_HEADER_BYTES + 1):
             whole = len(window) <= _HEADER_BYTES
             size = len(window) if whole else len(window) - _HEADER_BYTES
             joined = _joined_at(window)
