@@ -31,3 +31,6 @@ class CaptureProgram:
     longest_pause_s: float = LONGEST_PAUSE_S
     """Between two starts. Opening a device takes two seconds more, and one that returns is to be
     heard within five."""
+    address: tuple[str, int] | None = None
+    """Host and port that it connects to. While nobody takes connections there it is not started
+    again: a start costs a fifth of a second of CPU, and many cameras may be away at once."""

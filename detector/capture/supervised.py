@@ -11,7 +11,7 @@ import numpy as np
 import structlog
 
 from detector.boottime import boottime
-from detector.capture.backoff import Backoff
+from detector.capture.backoff import Backoff, short_pause_s
 from detector.capture.channels import select_channel
 from detector.capture.clock import SampleClock
 from detector.capture.framing import FramingError, Header, Kind, StreamFormat, unpack_format
@@ -26,6 +26,8 @@ from detector.records import to_samples
 WAKE_S: Final = 0.1
 """How long, before a device is called stalled, what came while this process itself slept can be
 read."""
+CONNECT_S: Final = 3.0
+"""How long whoever is asked may take to accept a connection."""
 STEADY_S: Final = 10.0
 """What was heard for so long has come back; what fails sooner has not, and is tried less often."""
 
@@ -74,9 +76,10 @@ class SupervisedProgram:
             self._set_status("offline", on_status)
             for item in self._timeline.finish():
                 ring.write(item)
-            await asyncio.sleep(
-                backoff.pause_s(boottime(), refused=isinstance(reason, RefusedError))
-            )
+            refused = isinstance(reason, RefusedError)
+            await asyncio.sleep(backoff.pause_s(boottime(), refused=refused))
+            while not await _takes_connections(self._program.address):  # noqa: ASYNC110 (not ours)
+                await asyncio.sleep(short_pause_s())
 
     async def _run_once(self, ring: RingBuffer, on_status: OnStatus) -> DetectorError:
         """Run the program once, to its end; return why it ended."""
@@ -146,3 +149,16 @@ class SupervisedProgram:
         if reason != self._logged_reason:
             self._logged_reason = reason
             self._log.warning("the source is offline; it is tried again and again", reason=reason)
+
+
+async def _takes_connections(address: tuple[str, int] | None) -> bool:
+    """Whether anybody does there; true if there is nothing to ask."""
+    if address is None:
+        return True
+    try:
+        async with asyncio.timeout(CONNECT_S):
+            _, writer = await asyncio.open_connection(*address)
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    return True
