@@ -28,7 +28,7 @@ LOST_AFTER_NS: Final = 300_000_000
 """A microphone that nobody read for so long has lost what it heard."""
 
 MICROPHONE: Final = (
-    "appsrc name=microphone is-live=true format=time do-timestamp=true"
+    "appsrc name=microphone is-live=true format=time"
     f" caps=audio/x-raw,format=S16LE,layout=interleaved,rate={RATE},channels=1"
     " ! queue ! audioconvert ! audioresample ! "
 )
@@ -63,7 +63,7 @@ def heard(begin_ns: int, period_ns: int) -> bytes:
 
 def listen(microphone: Any, period_ns: int) -> None:
     """Give out blocks as they are heard, until nobody wants them any more."""
-    begin_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME) // BLOCK_NS * BLOCK_NS
+    first_ns = begin_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME) // BLOCK_NS * BLOCK_NS
     taken = False
     while True:
         late_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - begin_ns - BLOCK_NS
@@ -71,7 +71,9 @@ def listen(microphone: Any, period_ns: int) -> None:
             begin_ns += late_ns // BLOCK_NS * BLOCK_NS
         elif late_ns < 0:
             time.sleep(-late_ns / 1e9)
-        answer = microphone.emit("push-buffer", Gst.Buffer.new_wrapped(heard(begin_ns, period_ns)))
+        block = Gst.Buffer.new_wrapped(heard(begin_ns, period_ns))
+        block.pts, block.duration = begin_ns - first_ns, BLOCK_NS
+        answer = microphone.emit("push-buffer", block)
         if taken and answer != Gst.FlowReturn.OK:
             return
         taken = taken or answer == Gst.FlowReturn.OK

@@ -85,7 +85,11 @@ class TestSecrets:
             parts = [schema, *schema.get("$defs", {}).values()]
             return {name for part in parts for name in part.get("properties", {})}
 
-        secret = {name for name in fields(Config) if re.search("password|passphrase|secret|token|key", name)}
+        secret = {
+            name
+            for name in fields(Config)
+            if re.search("password|passphrase|secret|token|key", name)
+        }
         assert secret == {"password_file", "password_credential", "key_file"}
 
     def test_that_are_written_into_it_are_not_repeated(self, tmp_path: Path) -> None:

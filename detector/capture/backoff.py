@@ -37,4 +37,13 @@ class Backoff:
             pause_s = self._next_s
             most_s = max(SHORT_S, PART * (now_s - self._since_s))
             self._next_s = min(2 * pause_s, most_s, self._longest_s)
-        return pause_s * random.uniform(0.75, 1)  # noqa: S311 (nobody gains by guessing it)
+        return _irregular(pause_s)
+
+
+def short_pause_s() -> float:
+    """The pause before something is looked at that costs next to nothing."""
+    return _irregular(SHORT_S)
+
+
+def _irregular(pause_s: float) -> float:
+    return pause_s * random.uniform(0.75, 1)  # noqa: S311 (nobody gains by guessing it)

@@ -34,3 +34,6 @@ class CaptureProgram:
     complete: bool = False
     """Whether what it hears comes by a way that loses and makes up nothing, but may hold it back:
     a pipe or TCP, and no sound server."""
+    address: tuple[str, int] | None = None
+    """Host and port that it connects to. While nobody takes connections there it is not started
+    again: a start costs a fifth of a second of CPU, and many cameras may be away at once."""

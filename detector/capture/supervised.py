@@ -12,7 +12,7 @@ import numpy as np
 import structlog
 
 from detector.boottime import boottime
-from detector.capture.backoff import Backoff
+from detector.capture.backoff import Backoff, short_pause_s
 from detector.capture.channels import PhaseMonitor, select_channel
 from detector.capture.clock import SampleClock
 from detector.capture.drift import DriftMeter
@@ -26,9 +26,10 @@ from detector.capture.timeline import STALL_S, Timeline
 from detector.errors import DetectorError, RefusedError, SourceError
 from detector.records import SAMPLE_RATE, StreamInfo, to_samples
 
-STEADY_S: Final = 5.0
-"""What has delivered for so long has come back; what fails sooner has not, and is tried less
-often."""
+CONNECT_S: Final = 3.0
+"""How long whoever is asked may take to accept a connection."""
+STEADY_S: Final = 10.0
+"""What was heard for so long has come back; what fails sooner has not, and is tried less often."""
 
 
 class SupervisedProgram:
@@ -85,6 +86,8 @@ class SupervisedProgram:
             self._end_stream(ring)
             refused = isinstance(reason, RefusedError)
             await asyncio.sleep(backoff.pause_s(boottime(), refused=refused))
+            while not await _takes_connections(self._program.address):  # noqa: ASYNC110 (not ours)
+                await asyncio.sleep(short_pause_s())
 
     async def _run_once(self, ring: RingBuffer, on_status: OnStatus) -> DetectorError:
         """Run the program once, to its end; return why it ended."""
@@ -185,3 +188,16 @@ class SupervisedProgram:
 
 def _text(payload: bytes) -> str:
     return payload.decode(errors="replace")
+
+
+async def _takes_connections(address: tuple[str, int] | None) -> bool:
+    """Whether anybody does there; true if there is nothing to ask."""
+    if address is None:
+        return True
+    try:
+        async with asyncio.timeout(CONNECT_S):
+            _, writer = await asyncio.open_connection(*address)
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    return True

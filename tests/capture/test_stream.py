@@ -19,7 +19,7 @@ __all__ = ["camera", "steady_camera"]
 
 PERIOD_S = 0.5
 """Between two bursts of a tone that a camera hears (`rtsp_server.py`)."""
-LATEST_S = 0.3
+EARLIEST_S, LATEST_S = 0.1, 0.3
 """What a camera needs to send what it hears."""
 MOST_PSS_KB = 35_000
 
@@ -29,34 +29,30 @@ def stream(url: str, **settings: Any) -> SourceSettings:
 
 
 def latencies(capture: RunningCapture) -> list[float]:
-    """By how many seconds each burst is told too late."""
+    """By how many seconds each burst is told too late; by less than 0 if too early."""
     loud = np.abs(capture.samples) > 0.15
     quiet_before = np.convolve(loud, np.ones(SAMPLE_RATE // 5), "full")[: len(loud)] == 1
-    onsets = np.flatnonzero(loud & quiet_before)
-    return [capture.clock.captured_at(int(onset)) % PERIOD_S for onset in onsets]
+    heard = [capture.clock.captured_at(int(onset)) for onset in np.flatnonzero(loud & quiet_before)]
+    return [(at + EARLIEST_S) % PERIOD_S - EARLIEST_S for at in heard]
 
 
-def is_heard_at_its_time(capture: RunningCapture) -> bool:
-    """Whether all bursts are told equally late: what was missing has the right length."""
+def assert_heard_at_its_time(capture: RunningCapture) -> None:
+    """All bursts are told equally late: what was missing between them has the right length."""
     late = latencies(capture)
-    return max(late) < LATEST_S and max(late) - min(late) < 0.1
+    assert max(late) < LATEST_S, late
+    assert max(late) - min(late) < 0.1, late
 
 
-@pytest.mark.parametrize(
-    ("path", "peak"),
-    [("opus", 0.5), ("aac", 0.5), ("latm", 0.5), ("alaw", 0.5), ("mulaw", 0.5), ("stereo", 0.5)],
-)
-def test_a_camera_is_heard_at_its_time_in_every_codec(
-    steady_camera: Camera, path: str, peak: float
-) -> None:
+@pytest.mark.parametrize("path", ["opus", "aac", "latm", "alaw", "mulaw", "stereo"])
+def test_a_camera_is_heard_at_its_time_in_every_codec(steady_camera: Camera, path: str) -> None:
     async def scenario() -> None:
         async with listening(stream(steady_camera.url(path))) as [capture]:
             await capture.heard(2.2)
             assert not capture.gaps
             assert not capture.cuts
             assert len(latencies(capture)) >= 3
-            assert is_heard_at_its_time(capture)
-            assert np.abs(capture.samples).max() == pytest.approx(peak, rel=0.2)
+            assert_heard_at_its_time(capture)
+            assert 0.4 < np.abs(capture.samples).max() < 0.9  # of 0.5; AAC rings at a beginning
             assert capture.skew_s() < 0.5
 
     asyncio.run(scenario())
@@ -97,11 +93,11 @@ def test_a_camera_that_is_switched_off_is_heard_again_in_another_codec_and_other
             [gap] = porch.gaps
             assert (gap.reason, porch.cuts) == ("restart", [gap.first_sample])
             assert gap.seconds == pytest.approx(again - gone, abs=0.8)
-            assert is_heard_at_its_time(porch)
+            assert_heard_at_its_time(porch)
             assert not yard.gaps
             assert not yard.cuts
             assert [status for status, _ in yard.statuses] == ["listening"]
-            assert is_heard_at_its_time(yard)
+            assert_heard_at_its_time(yard)
 
     asyncio.run(scenario())
 
@@ -123,7 +119,7 @@ def test_a_camera_that_hangs_is_offline_within_six_seconds_though_its_connection
             assert await capture.status("listening") - back < 5
             await capture.heard(1.5)
             assert [gap.reason for gap in capture.gaps] == ["restart"]
-            assert is_heard_at_its_time(capture)
+            assert_heard_at_its_time(capture)
 
     asyncio.run(scenario())
 
@@ -143,7 +139,7 @@ def test_what_a_camera_lost_while_it_hung_for_a_moment_is_a_gap(
             await capture.heard(seconds + 1.5)
             assert "offline" not in [status for status, _ in capture.statuses]
             assert sum(gap.seconds for gap in capture.gaps) == pytest.approx(seconds, abs=0.1)
-            assert is_heard_at_its_time(capture)
+            assert_heard_at_its_time(capture)
 
     asyncio.run(scenario())
 

@@ -4,9 +4,13 @@ import asyncio
 import shutil
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from detector.capture.program import CaptureProgram
+from detector.capture.ring import RingBuffer
+from detector.capture.supervised import SupervisedProgram
 from detector.settings.sources import SourceSettings
 from tests.broker import free_port
 from tests.capturing import listening, reason, reasons
@@ -102,3 +106,27 @@ def test_headers_are_sent_along(server: StreamServer) -> None:
     asyncio.run(scenario())
     assert [path for path, _ in server.asked] == ["/redirect", "/mp3"]
     assert server.asked[0][1]["X-Token"] == "letmein"
+
+
+def test_no_program_is_started_while_nobody_takes_connections(tmp_path: Path) -> None:
+    """A start costs a fifth of a second of CPU, and many cameras may be away at once."""
+    starts = tmp_path / "starts"
+    port = free_port()
+    script = f"echo >> {starts}; echo away >&2"
+    program = CaptureProgram(
+        "test program", "test", ("/bin/sh", "-c", script), address=("127.0.0.1", port)
+    )
+
+    async def scenario() -> tuple[int, int]:
+        capture = SupervisedProgram(program, "mix", "test")
+        running = asyncio.create_task(capture.run(RingBuffer(), lambda _: None))
+        await asyncio.sleep(5)
+        away = starts.read_text().count("\n")
+        async with await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", port):
+            await asyncio.sleep(3)
+        running.cancel()
+        return away, starts.read_text().count("\n")
+
+    away, there = asyncio.run(scenario())
+    assert away == 1
+    assert there > 1

@@ -16,7 +16,6 @@ class StreamError(SourceError):
 
 
 _TLS_SCHEMES: Final = ("rtsps", "https", "rtmps")
-_PORTS: Final = {"rtsps": 322, "https": 443, "rtmps": 443}
 
 _SENTENCES: Final[Mapping[type[Exception], str]] = {
     av.error.HTTPNotFoundError: "knows no such path (404 Not Found): check the path of the url",
@@ -83,10 +82,9 @@ def check_tls(request: StreamRequest) -> None:
         context = ssl.create_default_context(cafile=request.ca_file)
     else:
         context = ssl._create_unverified_context()  # noqa: S323, SLF001
-    address = request.host, request.port or _PORTS[request.scheme]
     try:
         with (
-            socket.create_connection(address, request.timeout_s) as connection,
+            socket.create_connection(request.address, request.timeout_s) as connection,
             context.wrap_socket(connection, server_hostname=request.host),
         ):
             return

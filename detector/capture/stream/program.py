@@ -3,6 +3,7 @@
 import ssl
 import sys
 from pathlib import Path
+from urllib.request import getproxies
 
 from detector.capture.program import CaptureProgram
 from detector.capture.stream.request import MOST_PATIENCE_S, StreamRequest
@@ -24,6 +25,7 @@ def stream_program(settings: SourceSettings) -> CaptureProgram:
         ca_file=str(settings.ca_file) if settings.ca_file else system_authorities(),
         audio_stream=settings.audio_stream,
     )
+    proxied = request.scheme in ("http", "https") and bool(getproxies())
     return CaptureProgram(
         name="stream program",
         source=request.place,
@@ -32,6 +34,7 @@ def stream_program(settings: SourceSettings) -> CaptureProgram:
         open_s=settings.timeout_s + 5,
         give_up_s=MOST_PATIENCE_S,
         longest_pause_s=30.0,
+        address=None if proxied else request.address,
     )
 
 

@@ -9,6 +9,14 @@ from urllib.parse import quote, urlsplit
 
 from detector.passwords import read_password
 
+PORTS: Final = {
+    "rtsp": 554,
+    "rtsps": 322,
+    "http": 80,
+    "https": 443,
+    "rtmp": 1935,
+    "rtmps": 443,
+}
 MOST_PATIENCE_S: Final = 30.0
 """How long nothing may come of any stream, once it has begun."""
 
@@ -48,8 +56,9 @@ class StreamRequest:
         return urlsplit(self.url).hostname or ""
 
     @property
-    def port(self) -> int | None:
-        return urlsplit(self.url).port
+    def address(self) -> tuple[str, int]:
+        """Host and port."""
+        return self.host, urlsplit(self.url).port or PORTS[self.scheme]
 
     @property
     def place(self) -> str:
