@@ -16,7 +16,7 @@ import conditions as made
 import numpy as np
 from report import report
 
-from detector.capture.conditioning import Conditioning
+from detector.capture.sound.conditioning import Conditioning
 from detector.inference.bundle import load_bundle
 from detector.records import SAMPLE_RATE, AudioBlock, FloatArray
 from export.train.data import read

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import structlog
 
 from detector.capture.capture import Capture
-from detector.capture.conditioning import Conditioning
+from detector.capture.sound.conditioning import Conditioning
 from detector.health_report import HealthReport, Problem, ProblemKind
 from detector.operate.health import SourceHealth
 from detector.publish.publisher import Publisher

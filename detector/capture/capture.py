@@ -4,12 +4,12 @@ from typing import Protocol
 
 from detector.capture import microphone
 from detector.capture.clock import Clock
+from detector.capture.playback import Recording
+from detector.capture.programs.supervised import SupervisedProgram
 from detector.capture.reader import program as reader
-from detector.capture.recording import Recording
 from detector.capture.ring import RingBuffer
 from detector.capture.status import OnStatus
 from detector.capture.stream.program import stream_program
-from detector.capture.supervised import SupervisedProgram
 from detector.records import StreamInfo
 from detector.settings.sources import SourceSettings
 
@@ -56,7 +56,7 @@ class Capture(Protocol):
 def open_capture(settings: SourceSettings) -> Capture:
     """The capture that a source's settings ask for. Nothing is opened before it runs."""
     if settings.audio_file is not None:
-        return Recording(settings.audio_file, channel=settings.channel)
+        return Recording(settings.audio_file, channel=settings.channel, loop=settings.loop)
     if settings.url is not None:
         program = stream_program(settings)
     elif settings.device is not None:

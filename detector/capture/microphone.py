@@ -19,8 +19,9 @@ from collections import deque
 from typing import Any, BinaryIO, Final, Literal, Protocol
 
 from detector.boottime import boottime_ns
-from detector.capture.devices import Device, find_device
-from detector.capture.framing import (
+from detector.capture.devices.query import Device, find_device
+from detector.capture.devices.sound_server import choose_source, wait_until_gone
+from detector.capture.programs.framing import (
     Header,
     Kind,
     StreamFormat,
@@ -28,8 +29,7 @@ from detector.capture.framing import (
     pack_format,
     pack_header,
 )
-from detector.capture.program import CaptureProgram
-from detector.capture.sound_server import choose_source, wait_until_gone
+from detector.capture.programs.program import CaptureProgram
 from detector.errors import ConfigError, DetectorError, SourceError
 
 WANTED_RATE: Final = 16_000

@@ -1,42 +1,34 @@
-"""Recordings, through the same records as a microphone.
+"""Recordings, opened and brought to the analysis rate.
 
 It is read piece by piece, in constant memory, and comes out at the analysis rate. What is no sound,
 cannot be decoded or was left out by the recorder becomes a gap: a recording that is damaged
 somewhere would otherwise pass for a quiet one.
 """
 
-import asyncio
 import contextlib
 import io
 import itertools
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Final, Literal
 
 import numpy as np
 import structlog
 
-from detector.boottime import boottime
-from detector.capture.channels import select_channel
-from detector.capture.clock import SampleClock
 from detector.capture.containers.byte_reader import ByteReader, Readable
 from detector.capture.containers.decode import decode
 from detector.capture.containers.frames import Frames, Hole
 from detector.capture.containers.sniff import HEAD_BYTES, sniff
-from detector.capture.conversion import Conversion
-from detector.capture.framing import MAGIC, StreamFormat
-from detector.capture.pcm import PcmDecoder, RawFormat
-from detector.capture.ring import RingBuffer
-from detector.capture.status import OnStatus
+from detector.capture.programs.framing import MAGIC, StreamFormat
+from detector.capture.sound.channels import select_channel
+from detector.capture.sound.conversion import Conversion
+from detector.capture.sound.pcm import PcmDecoder, RawFormat
 from detector.errors import AudioFileError, DetectorError
 from detector.records import (
     SAMPLE_RATE,
     AudioBlock,
-    Cut,
     FloatArray,
     Gap,
-    StreamInfo,
     to_samples,
     to_seconds,
 )
@@ -46,7 +38,6 @@ log = structlog.get_logger()
 Channel = int | Literal["mix"]
 
 _READ_FRAMES: Final = 16_384
-_PLAY_SAMPLES: Final = to_samples(0.1)
 _GATHERED_FRAMES: Final = 16_384
 _TOLD: Final = 10
 """Holes of a recording that are told one by one; the others are only counted."""
@@ -161,65 +152,6 @@ def only_sound(path: Path | str, items: Iterable[AudioBlock | Gap]) -> Iterator[
                 f"{path}: holds {_WHAT[item.reason]} at {to_seconds(item.first_sample):.3f} s"
             )
         yield item
-
-
-class Recording:
-    """A capture that is a file, delivered at the pace at which it was made, as if heard now."""
-
-    def __init__(self, path: Path, *, channel: Channel = "mix", speed: float = 1.0) -> None:
-        """Describe it; nothing is opened yet.
-
-        Args:
-            path: the file.
-            channel: which to hear, counted from 1, or the mean of all.
-            speed: how many times as fast.
-        """
-        self.clock = SampleClock(round(SAMPLE_RATE * speed))
-        self._path, self._channel, self._speed = path, channel, speed
-
-    @property
-    def description(self) -> str:
-        return str(self._path)
-
-    @property
-    def stream(self) -> StreamInfo | None:
-        return None
-
-    @property
-    def failure(self) -> str | None:
-        return None  # it raises
-
-    async def run(self, ring: RingBuffer, on_status: OnStatus) -> None:
-        """Deliver the file from its beginning to its end.
-
-        Args:
-            ring: gets the blocks, and gaps where the file holds what is no sound.
-            on_status: is told listening at the beginning and offline at the end.
-
-        Raises:
-            AudioFileError: as `open_audio`.
-        """
-        with open_audio(self._path, self._channel, _PLAY_SAMPLES) as items:
-            first_sample = self._next_sample(ring)
-            began = boottime()
-            on_status("listening")
-            try:
-                for item in items:
-                    due = began + to_seconds(item.end_sample) / self._speed
-                    await asyncio.sleep(due - boottime())
-                    later = replace(item, first_sample=first_sample + item.first_sample)
-                    self.clock.observe(later.end_sample, due)
-                    ring.write(later)
-            finally:
-                on_status("offline")
-                ring.write(Cut(ring.end_sample))
-
-    def _next_sample(self, ring: RingBuffer) -> int:
-        """The index that the file's first sample gets: not 0 if it is run again."""
-        if self.clock.started:
-            missed = round(self.clock.sample_at(boottime())) - ring.end_sample
-            ring.write(Gap(ring.end_sample, max(0, missed), "restart"))
-        return ring.end_sample
 
 
 @contextlib.contextmanager

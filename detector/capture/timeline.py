@@ -18,8 +18,8 @@ from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 from detector.capture.clock import SampleClock
-from detector.capture.conversion import Conversion
-from detector.capture.framing import FramingError, Header, Kind
+from detector.capture.programs.framing import FramingError, Header, Kind
+from detector.capture.sound.conversion import Conversion
 from detector.records import AudioBlock, Cut, FloatArray, Gap, GapReason, to_samples
 
 STALL_S: Final = 2.0

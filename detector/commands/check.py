@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from detector.capture.devices import Device, match, query_devices
+from detector.capture.devices.query import Device, match, query_devices
 from detector.capture.microphone import channels_to_open
 from detector.capture.reader.describe import describe
 from detector.capture.recording import open_audio

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from rich.console import Console
 from rich.table import Table
 
-from detector.capture.devices import query_devices
+from detector.capture.devices.query import query_devices
 from detector.capture.microphone import MAX_CHANNELS
 
 

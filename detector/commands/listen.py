@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from detector.capture.devices import match, query_devices
+from detector.capture.devices.query import match, query_devices
 from detector.daemon import serve
 from detector.decibels import FLOOR_DBFS, dbfs
 from detector.errors import SourceError

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import cast, get_args
 
 from detector.capture.clock import FixedClock
-from detector.capture.pcm import RawFormat
 from detector.capture.recording import Channel, open_audio, open_stdin
+from detector.capture.sound.pcm import RawFormat
 from detector.commands.unreadable import EXIT_CODE
 from detector.errors import AudioFileError, ConfigError, DetectorError
 from detector.events.segments.suppression import SuppressionGate

@@ -7,8 +7,8 @@ from typing import Final
 
 from detector.boottime import boottime
 from detector.capture.capture import Capture
-from detector.capture.conditioning import Conditioning
 from detector.capture.ring import Reader, RingBuffer
+from detector.capture.sound.conditioning import Conditioning
 from detector.errors import SourceError
 from detector.records import SAMPLE_RATE, AudioBlock
 from detector.settings.sources import SourceSettings

@@ -29,6 +29,8 @@ class SourceSettings(StreamSettings):
     """A sound device as `detector devices` names it, a part of that name, or `default`."""
     audio_file: Path | None = None
     """A recording, read at the pace at which it was made."""
+    loop: bool = False
+    """Of a recording: begin again at its end, for ever."""
     program: tuple[str, ...] | None = Field(None, min_length=1)
     """A program that writes sound to its stdout, and its arguments."""
     socket: str | None = None
@@ -107,6 +109,12 @@ class SourceSettings(StreamSettings):
         if models and len(set(models)) < len(models):
             raise ValueError("a model stands twice")
         return models
+
+    @model_validator(mode="after")
+    def _looped(self) -> Self:
+        if self.loop and self.audio_file is None:
+            raise ValueError("loop is for audio_file")
+        return self
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from detector.capture.backoff import Backoff
+from detector.capture.programs.backoff import Backoff
 
 
 def pauses(backoff: Backoff, until_s: float, *, refused: bool = False) -> list[float]:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from detector.capture.channels import PhaseMonitor, select_channel
+from detector.capture.sound.channels import PhaseMonitor, select_channel
 from detector.records import FloatArray
 
 RATE = 16_000

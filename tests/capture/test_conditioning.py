@@ -5,7 +5,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detector.capture.conditioning import Conditioning, LinearFilter, Section, highpass, hum_notches
+from detector.capture.sound.conditioning import (
+    Conditioning,
+    LinearFilter,
+    Section,
+    highpass,
+    hum_notches,
+)
 from detector.records import SAMPLE_RATE, AudioBlock, FloatArray
 from tests.features import ragged
 from tests.sound import tone

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from detector.capture.alsa_names import define, is_alsa_name, names_of_cards
-from detector.capture.devices import Device, match, query_devices, stable_names
-from detector.capture.sound_server import list_sources
+from detector.capture.devices.alsa_names import define, is_alsa_name, names_of_cards
+from detector.capture.devices.query import Device, match, query_devices, stable_names
+from detector.capture.devices.sound_server import list_sources
 from detector.errors import ConfigError, UnknownDeviceError
 from tests.sound import SoundServer
 

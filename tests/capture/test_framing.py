@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.capture.framing import (
+from detector.capture.programs.framing import (
     HEADER_BYTES,
     MAX_SIZE,
     FramingError,

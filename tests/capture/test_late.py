@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from detector.capture.clock import SampleClock
-from detector.capture.framing import Header, Kind
+from detector.capture.programs.framing import Header, Kind
 from detector.capture.timeline import Timeline
 from detector.records import SAMPLE_RATE, AudioBlock, Cut, Gap
 

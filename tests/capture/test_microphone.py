@@ -18,7 +18,8 @@ import structlog
 from structlog.testing import capture_logs
 
 from detector.boottime import boottime
-from detector.capture.framing import (
+from detector.capture.microphone import EXIT_STOPPED, EXIT_UNKNOWN_DEVICE, QUEUE_S, Recorder
+from detector.capture.programs.framing import (
     HEADER_BYTES,
     Kind,
     StreamFormat,
@@ -26,7 +27,6 @@ from detector.capture.framing import (
     unpack_format,
     unpack_header,
 )
-from detector.capture.microphone import EXIT_STOPPED, EXIT_UNKNOWN_DEVICE, QUEUE_S, Recorder
 from detector.capture.timeline import STALL_S
 from detector.records import SAMPLE_RATE
 from detector.settings.sources import SourceSettings
@@ -334,7 +334,7 @@ def test_the_program_does_not_outlive_a_daemon_that_is_killed(sound_server: Soun
     script = (
         "import asyncio, sys\n"
         "from detector.capture.microphone import program as command\n"
-        "from detector.capture.process import running\n"
+        "from detector.capture.programs.process import running\n"
         "import structlog\n"
         "async def main():\n"
         "    microphone = command('hall', 'mix')\n"

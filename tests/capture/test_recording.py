@@ -11,9 +11,10 @@ import soundfile
 from structlog.testing import capture_logs
 
 from detector.boottime import boottime
-from detector.capture.pcm import RawFormat
-from detector.capture.recording import Channel, Recording, only_sound, open_audio, open_stdin
+from detector.capture.playback import Recording
+from detector.capture.recording import Channel, only_sound, open_audio, open_stdin
 from detector.capture.ring import RingBuffer
+from detector.capture.sound.pcm import RawFormat
 from detector.errors import AudioFileError
 from detector.records import SAMPLE_RATE, AudioBlock, Cut, FloatArray, Gap
 from detector.settings.pcm import SampleFormat
@@ -327,3 +328,25 @@ def test_a_recording_that_cannot_be_read_fails_as_a_capture(tmp_path: Path) -> N
     with pytest.raises(AudioFileError, match="is damaged"):
         asyncio.run(capture.run(RingBuffer(), statuses.append))
     assert not statuses
+
+
+def test_a_recording_that_loops_goes_on_without_a_hole(tmp_path: Path) -> None:
+    path = tmp_path / "short.wav"
+    samples = tone(SAMPLE_RATE, 0.37).astype(np.float32)
+    soundfile.write(path, samples, SAMPLE_RATE, subtype="FLOAT")
+    ring, statuses = RingBuffer(4 * SAMPLE_RATE), list[str]()
+    reader = ring.reader()
+
+    async def play() -> None:
+        recording = Recording(path, speed=10, loop=True)
+        playing = asyncio.create_task(recording.run(ring, statuses.append))
+        async with asyncio.timeout(10):
+            await reader.wait(2 * SAMPLE_RATE)
+        playing.cancel()
+        await asyncio.wait({playing})
+
+    asyncio.run(play())
+    assert statuses == ["listening", "offline"]
+    heard = reader.read(2 * SAMPLE_RATE)
+    assert isinstance(heard, AudioBlock)
+    assert np.array_equal(heard.samples, np.resize(samples, len(heard.samples)))

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from detector.boottime import boottime, boottime_ns
-from detector.capture.framing import (
+from detector.capture.programs.framing import (
     FramingError,
     Header,
     Kind,

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.capture.channels import select_channel
-from detector.capture.resample import Resampler
+from detector.capture.sound.channels import select_channel
+from detector.capture.sound.resample import Resampler
 from detector.errors import ConfigError, SourceError
 from detector.records import SAMPLE_RATE, FloatArray
 

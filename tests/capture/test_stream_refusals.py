@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from detector.capture.program import CaptureProgram
+from detector.capture.programs.program import CaptureProgram
+from detector.capture.programs.supervised import SupervisedProgram
 from detector.capture.ring import RingBuffer
-from detector.capture.supervised import SupervisedProgram
 from detector.settings.sources import SourceSettings
 from tests.broker import free_port
 from tests.capturing import listening, reason, reasons

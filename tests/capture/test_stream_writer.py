@@ -7,7 +7,7 @@ import time
 import pytest
 
 from detector.boottime import boottime
-from detector.capture.framing import (
+from detector.capture.programs.framing import (
     HEADER_BYTES,
     Header,
     Kind,

@@ -10,10 +10,10 @@ import structlog
 from structlog.testing import capture_logs
 
 from detector.boottime import boottime
-from detector.capture import framing
-from detector.capture.program import CaptureProgram
+from detector.capture.programs import framing
+from detector.capture.programs.program import CaptureProgram
+from detector.capture.programs.supervised import SupervisedProgram
 from detector.capture.ring import RingBuffer
-from detector.capture.supervised import SupervisedProgram
 from detector.records import SAMPLE_RATE, AudioBlock, StreamInfo
 
 
@@ -138,7 +138,7 @@ def test_a_device_that_has_another_rate_than_it_says_is_found_out(tmp_path: Path
 HEARS_IN_BURSTS = """
 import sys, time
 from detector.boottime import boottime_ns
-from detector.capture.framing import *
+from detector.capture.programs.framing import *
 out = sys.stdout.buffer
 out.write(pack_format(StreamFormat(16000, 1)))
 first_sample, began_ns = 0, boottime_ns()

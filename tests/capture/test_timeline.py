@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detector.capture.clock import SampleClock
-from detector.capture.framing import FramingError, Header, Kind
+from detector.capture.programs.framing import FramingError, Header, Kind
 from detector.capture.timeline import STALL_S, Timeline
 from detector.errors import SourceError
 from detector.records import SAMPLE_RATE, AudioBlock, Cut, Gap

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.capture.conversion import Conversion
-from detector.capture.validity import MAX_AMPLITUDE, Invalid, ValidityFilter
+from detector.capture.sound.conversion import Conversion
+from detector.capture.sound.validity import MAX_AMPLITUDE, Invalid, ValidityFilter
 from detector.records import SAMPLE_RATE, AudioBlock, FloatArray, Gap
 
 RATE = 1_000

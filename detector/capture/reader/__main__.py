@@ -10,7 +10,6 @@ import sys
 import threading
 from typing import Final
 
-from detector.capture.pcm import RawFormat
 from detector.capture.reader.arguments import parser
 from detector.capture.reader.child import Child
 from detector.capture.reader.fifo import Fifo
@@ -18,6 +17,7 @@ from detector.capture.reader.hearing import hear
 from detector.capture.reader.listener import Listener
 from detector.capture.reader.origins import Origin
 from detector.capture.reader.output import Output
+from detector.capture.sound.pcm import RawFormat
 from detector.errors import DetectorError
 
 EXIT_FAILED: Final = 4

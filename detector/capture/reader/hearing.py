@@ -8,12 +8,12 @@ import time
 from typing import Final
 
 from detector.capture.containers.sniff import HEAD_BYTES, sniff
-from detector.capture.framing import MAGIC, FramingError, StreamFormat
-from detector.capture.pcm import PcmDecoder, RawFormat
+from detector.capture.programs.framing import MAGIC, FramingError, StreamFormat
 from detector.capture.reader.incoming import READ_BYTES, Incoming
 from detector.capture.reader.output import Output
 from detector.capture.reader.pace import Pace
 from detector.capture.reader.records import TOO_OLD_S, RecordParser
+from detector.capture.sound.pcm import PcmDecoder, RawFormat
 from detector.errors import SourceError
 
 _MAGIC_BYTES: Final = 16

@@ -7,7 +7,7 @@ from typing import BinaryIO, Final
 
 import numpy as np
 
-from detector.capture.framing import (
+from detector.capture.programs.framing import (
     Header,
     Kind,
     StreamFormat,

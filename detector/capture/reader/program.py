@@ -4,8 +4,8 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from detector.capture.pcm import RawFormat
-from detector.capture.program import CaptureProgram
+from detector.capture.programs.program import CaptureProgram
+from detector.capture.sound.pcm import RawFormat
 from detector.settings.sources import SourceSettings
 
 _LONGEST_PAUSE_S: Final = 15.0

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from detector.boottime import boottime_ns
-from detector.capture.framing import (
+from detector.capture.programs.framing import (
     HEADER_BYTES,
     FramingError,
     Header,

@@ -16,7 +16,7 @@ from typing import BinaryIO, Final, Literal
 import av
 
 from detector.boottime import boottime
-from detector.capture.framing import (
+from detector.capture.programs.framing import (
     Kind,
     StreamFormat,
     pack_error,

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from urllib.request import getproxies
 
-from detector.capture.program import CaptureProgram
+from detector.capture.programs.program import CaptureProgram
 from detector.capture.stream.request import MOST_PATIENCE_S, StreamRequest
 from detector.settings.sources import SourceSettings
 

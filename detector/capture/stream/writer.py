@@ -4,7 +4,7 @@ import time
 from typing import BinaryIO, Final
 
 from detector.boottime import boottime
-from detector.capture.framing import (
+from detector.capture.programs.framing import (
     SAMPLE_BYTES,
     Header,
     Kind,

@@ -7,7 +7,7 @@ that they are plugged into: `USB Audio: - (hw:usb-0000:00:14.0-1.2,0)`. The sour
 server have names of their own, and so has ALSA for each way to a card (`alsa_names.py`).
 
 PortAudio looks for devices once, when it is initialised, so a process that lives long asks a
-short-lived one: `python -m detector.capture.devices`.
+short-lived one: `python -m detector.capture.devices.query`.
 """
 
 import json
@@ -19,8 +19,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from detector.capture.alsa_names import card_id, card_port, define, names_of_cards
-from detector.capture.sound_server import list_sources
+from detector.capture.devices.alsa_names import card_id, card_port, define, names_of_cards
+from detector.capture.devices.sound_server import list_sources
 from detector.errors import SourceError, UnknownDeviceError
 
 _CARD = re.compile(r"\(hw:(\d+),(\d+)\)")
@@ -151,7 +151,7 @@ def query_devices(asked: Sequence[str] = (), timeout_s: float = 10.0) -> list[De
     Raises:
         SourceError: PortAudio does not work, or does not answer in time.
     """
-    command = [sys.executable, "-m", "detector.capture.devices", "--json", *asked]
+    command = [sys.executable, "-m", "detector.capture.devices.query", "--json", *asked]
     try:
         done = subprocess.run(command, capture_output=True, timeout=timeout_s, check=False)
     except subprocess.TimeoutExpired:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from detector.capture.program import CaptureProgram
+from detector.capture.programs.program import CaptureProgram
 from detector.capture.timeline import STALL_S
 
 WAKE_S: Final = 0.1

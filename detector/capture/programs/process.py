@@ -9,8 +9,14 @@ from typing import Final
 
 import structlog
 
-from detector.capture.framing import HEADER_BYTES, Header, Kind, payload_bytes, unpack_header
-from detector.capture.program import CaptureProgram
+from detector.capture.programs.framing import (
+    HEADER_BYTES,
+    Header,
+    Kind,
+    payload_bytes,
+    unpack_header,
+)
+from detector.capture.programs.program import CaptureProgram
 from detector.errors import RefusedError, SourceError
 
 GRACE_S: Final = 0.3

@@ -12,15 +12,21 @@ import numpy as np
 import structlog
 
 from detector.boottime import boottime
-from detector.capture.backoff import Backoff, short_pause_s
-from detector.capture.channels import PhaseMonitor, select_channel
 from detector.capture.clock import SampleClock
 from detector.capture.drift import DriftMeter
-from detector.capture.framing import FramingError, Header, Kind, StreamFormat, unpack_format
-from detector.capture.process import RunningProgram, running
-from detector.capture.program import CaptureProgram
+from detector.capture.programs.backoff import Backoff, short_pause_s
+from detector.capture.programs.framing import (
+    FramingError,
+    Header,
+    Kind,
+    StreamFormat,
+    unpack_format,
+)
+from detector.capture.programs.process import RunningProgram, running
+from detector.capture.programs.program import CaptureProgram
+from detector.capture.programs.stall_watch import StallWatch
 from detector.capture.ring import RingBuffer
-from detector.capture.stall_watch import StallWatch
+from detector.capture.sound.channels import PhaseMonitor, select_channel
 from detector.capture.status import CaptureStatus, OnStatus
 from detector.capture.timeline import STALL_S, Timeline
 from detector.errors import DetectorError, RefusedError, SourceError

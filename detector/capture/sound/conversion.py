@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from detector.capture.resample import Resampler
-from detector.capture.validity import Invalid, ValidityFilter
+from detector.capture.sound.resample import Resampler
+from detector.capture.sound.validity import Invalid, ValidityFilter
 from detector.records import SAMPLE_RATE, AudioBlock, FloatArray, Gap
 
 

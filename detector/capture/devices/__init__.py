@@ -1,0 +1,1 @@
+"""Sound devices, and the names by which they are found again."""

@@ -1,0 +1,1 @@
+"""Programs of their own that capture: run, read, watched and started again."""

@@ -1,0 +1,1 @@
+"""Samples as they arrive become mono sound at the analysis rate, with the gain of their source."""
