@@ -15,6 +15,26 @@ class Scorer(Protocol):
         """What the model is."""
         ...
 
+    @property
+    def runs_on(self) -> str:
+        """What computes it: cpu, cuda, or the address of a server."""
+        ...
+
+    @property
+    def failures_are_final(self) -> bool:
+        """Whether only another start of the process may help one that fails time and again."""
+        ...
+
+    def connect(self) -> None:
+        """See to it that it is there, where that is not known.
+
+        Raises:
+            ServerAwayError: the server that computes it does not answer.
+            BundleError: what the server has is not what the bundle describes.
+            ConfigError: a file that the connection needs cannot be read.
+        """
+        ...
+
     def score(self, windows: Sequence[Window]) -> list[Scores]:
         """Score a batch of windows, in their order. Takes as long as it takes.
 
