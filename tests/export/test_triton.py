@@ -57,8 +57,7 @@ def test_a_bundle_becomes_a_model_of_triton(tones: Path, tmp_path: Path) -> None
     batching = config.dynamic_batching
     assert list(batching.preferred_batch_size) == [4, 8, 16, 32, 64]
     assert batching.max_queue_delay_microseconds == 5000
-    assert batching.default_queue_policy.default_timeout_microseconds == 2_000_000
-    assert batching.default_queue_policy.timeout_action == pb.ModelQueuePolicy.REJECT
+    assert not batching.HasField("default_queue_policy")
     assert [warm.batch_size for warm in config.model_warmup] == [1, 4, 8, 16, 32, 64]
     assert all(list(w.inputs["input"].dims) == list(graph_input.dims) for w in config.model_warmup)
     assert [(group.count, group.kind) for group in config.instance_group] == [
