@@ -12,6 +12,7 @@ import numpy as np
 from detector.configured_model import ConfiguredModel
 from detector.errors import ConfigError
 from detector.events.explain.score_memory import ScoreMemory
+from detector.events.scores.cascade import Cascade
 from detector.events.scores.fusion import decide
 from detector.events.scores.label_tree import LabelTree
 from detector.events.scores.steps import ClipSteps, FrameSteps, MedianSteps, Step, Steps
@@ -31,9 +32,14 @@ class Lane:
     """One model that listens to one source."""
 
     def __init__(
-        self, model: ConfiguredModel, watch: Watch | None = None, *, remember: bool = False
+        self,
+        model: ConfiguredModel,
+        watch: Watch | None = None,
+        cascade: Cascade | None = None,
+        *,
+        remember: bool = False,
     ) -> None:
-        """Set up; as `Pipeline`."""
+        """Set up; as `Pipeline`. With a cascade only some of its windows are to be scored."""
         self.model = model
         self.request = model.window_request
         remembers = remember and not model.spec.ctc  # words are no labels
@@ -44,6 +50,11 @@ class Lane:
         """Windows that are to be left out when they come."""
         self.failed = 0
         """Windows of which the model could say nothing."""
+        self.withheld = 0
+        """Windows that were not worth being scored."""
+        self.cascade = cascade
+        self._judged: Window | None = None
+        """The next window, while it is not known whether it is worth being scored."""
         self._watch = watch
         self._label_tree = LabelTree(model.spec.labels)
         self._decider = model.decider
@@ -88,8 +99,30 @@ class Lane:
         """Samples of sound that wait for the model."""
         return sum(cursor.left for cursor in self._cursors)
 
-    def next(self) -> Window | Cut | None:
-        """The next window to score, or the next end of the sound; None if there is neither yet."""
+    def next(self) -> Window | Scores | Cut | None:
+        """The next window to score, or the next end of the sound; None if there is neither yet.
+
+        Scores stand for a window that is not worth being scored.
+        """
+        work, self._judged = self._judged or self._next(), None
+        if self.cascade is None or not isinstance(work, Window):
+            return work
+        behind = self._cursors[0].behind if self._cursors else 0
+        worth = self.cascade.judge(work, behind)
+        if worth is None:
+            self._judged = work
+            return None
+        if worth:
+            return work
+        self.withheld += 1
+        return self.cascade.withheld(work)
+
+    @property
+    def waits(self) -> bool:
+        """Whether there is a window of which another model decides whether it is to be scored."""
+        return self._judged is not None
+
+    def _next(self) -> Window | Cut | None:
         if self._ended_at is not None:
             end, self._ended_at = self._ended_at, None
             return Cut(end)

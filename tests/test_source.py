@@ -82,8 +82,8 @@ def test_what_a_model_that_is_far_too_slow_did_not_see_is_a_gap_of_that_model(
 def test_a_model_that_hangs_is_said_to_have_stalled_and_another_goes_on(
     monkeypatch: pytest.MonkeyPatch, model: Model, other: Model
 ) -> None:
-    monkeypatch.setattr("detector.source.HUNG_S", 1.0)
-    monkeypatch.setattr("detector.source.HUNG_HOPS", 0)
+    monkeypatch.setattr("detector.overload.HUNG_S", 1.0)
+    monkeypatch.setattr("detector.overload.HUNG_HOPS", 0)
 
     async def run() -> None:
         async with hearing(monkeypatch, model, other) as heard:

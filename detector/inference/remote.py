@@ -73,6 +73,10 @@ class RemoteModel:
     """A model on a server. One thread at a time uses it."""
 
     failures_are_final = False
+    largest_batch = 32
+    """A server gathers them with those of others; many more would make each wait for the last."""
+    in_flight = 1
+    """The thread waits for each answer."""
 
     def __init__(self, spec: BundleSpec, address: str, settings: ModelSettings) -> None:
         """Set up; the server is asked nothing yet.

@@ -25,6 +25,20 @@ class Scorer(Protocol):
         """Whether only another start of the process may help one that fails time and again."""
         ...
 
+    @property
+    def largest_batch(self) -> int:
+        """How many windows it scores at once with profit."""
+        ...
+
+    @property
+    def in_flight(self) -> int:
+        """How many windows of one source may wait for its answers at once.
+
+        More than one pays where an answer takes longer than the work on it, as over a network;
+        else the window that waits only becomes older.
+        """
+        ...
+
     def connect(self) -> None:
         """See to it that it is there, where that is not known.
 
