@@ -20,6 +20,8 @@ from pathlib import Path
 import numpy as np
 from report import report
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 from detector.inference.bundle import load_bundle
 from detector.inference.remote import RemoteModel
 from detector.inference.scorer import Scorer

@@ -113,8 +113,8 @@ def model_config(bundle: Bundle, options: TritonOptions) -> pb.ModelConfig:
         max_batch_size=options.most_windows,
         input=[pb.ModelInput(name=spec.input.name, data_type=pb.TYPE_FP32, dims=shape)],
         output=_outputs(bundle),
-        # No time limit for what waits: with one, Triton 2.51 lets up to one in five single windows
-        # wait half a second. What comes too late for a detector, that cancels.
+        # No time limit for what waits: with one, Triton 2.51 let up to one in five single windows
+        # wait half a second (measured). Detectors have deadlines of their own.
         dynamic_batching=pb.ModelDynamicBatching(
             preferred_batch_size=sizes,
             max_queue_delay_microseconds=round(options.max_delay_ms * 1e3),

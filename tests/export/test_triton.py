@@ -15,6 +15,7 @@ from detector.errors import BundleError, ConfigError
 from detector.inference.bundle import load_bundle
 from detector.inference.remote import RemoteModel
 from detector.inference.session import Session
+from detector.loading import load_model
 from detector.records import Window
 from detector.settings.models import ModelSettings
 from detector.spec import BundleSpec
@@ -150,6 +151,25 @@ def test_two_bundles_of_one_name_are_refused(tones: Path, tmp_path: Path) -> Non
     assert done.returncode == 2
     assert "2 of the bundles are named 'tones'" in done.stderr
     assert not (tmp_path / "repository").exists()
+
+
+@needs_triton
+def test_what_a_real_triton_does_not_have_is_refused_with_the_field(
+    tones: Path, tmp_path: Path
+) -> None:
+    loudness = loudness_bundle(tmp_path / "loudness")
+    with TritonProcess(tmp_path, tones, loudness) as triton:
+        triton.start()
+        for field, value, told in (
+            ("remote_model", "ast", "remote_model = 'ast': the server says: .*'ast' is not found"),
+            ("remote_version", "9", "remote_version = '9': the server says: .*version 9"),
+            ("remote_model", "loudness", r"input\.shape = \['batch', 254, 128\]"),
+        ):
+            settings = ModelSettings.model_validate(
+                {"bundle": str(tones), "remote": triton.address, field: value}
+            )
+            with pytest.raises(BundleError, match=told):
+                load_model("tones", settings, None)
 
 
 @needs_triton
