@@ -10,7 +10,7 @@ deadline, then the broker is told and the connection closed.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -100,7 +100,8 @@ async def _serve(
     if mqtt:
         _offer_control(mqtt, config, sources, [model.configured for model in models.values()], path)
     try:
-        failure = await _run(sources, publisher, mqtt, list(models))
+        runs_on = {name: model.session.runs_on for name, model in models.items()}
+        failure = await _run(sources, publisher, mqtt, runs_on)
     finally:
         await asyncio.gather(*(worker.close(INFERENCE_GRACE_S) for worker in workers.values()))
     log.info("stopped")
@@ -133,7 +134,7 @@ async def _run(
     sources: Sequence[Source],
     publisher: Publisher,
     mqtt: MqttPublisher | None,
-    models: Sequence[str],
+    runs_on: Mapping[str, str],
 ) -> ModelFailedError | None:
     """Run the sources until they have ended, a signal asks to stop, or a model has failed.
 
@@ -141,13 +142,13 @@ async def _run(
     """
     async with stop_signals() as stop, asyncio.TaskGroup() as group:
         sending = group.create_task(_without_end(mqtt.run), name="mqtt") if mqtt else None
-        counting = partial(_publish_stats, publisher, mqtt, sources, time.monotonic())
+        counting = partial(_publish_stats, publisher, mqtt, sources, runs_on, time.monotonic())
         stats = group.create_task(_without_end(counting), name="stats")
         hearing = [
             group.create_task(_hear(source), name=f"source {source.name}") for source in sources
         ]
         notify("READY=1")
-        log.info("ready", sources=[source.name for source in sources], models=models)
+        log.info("ready", sources=[source.name for source in sources], models=runs_on)
         failure = await _until(stop, hearing)
         notify("STOPPING=1")
         for task in hearing:
@@ -229,12 +230,17 @@ async def _until(
 
 
 async def _publish_stats(
-    publisher: Publisher, mqtt: MqttPublisher | None, sources: Sequence[Source], began: float
+    publisher: Publisher,
+    mqtt: MqttPublisher | None,
+    sources: Sequence[Source],
+    runs_on: Mapping[str, str],
+    began: float,
 ) -> None:
     while True:
         stats = Stats(
             uptime_s=round(time.monotonic() - began),
             sources={source.name: source.stats() for source in sources},
+            runs_on=runs_on,
             delivery=mqtt.delivery() if mqtt else None,
         )
         publisher.stats(stats)

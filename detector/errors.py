@@ -62,6 +62,12 @@ class ModelFailedError(InferenceError):
     """A model has failed time and again: only another start of the process may help."""
 
 
+class ServerAwayError(InferenceError):
+    """The server that computes a model cannot be reached, or does not answer in time."""
+
+    exit_code = 3
+
+
 class BrokerError(DetectorError, ConnectionError):
     """The MQTT broker cannot be reached, or refuses the connection."""
 

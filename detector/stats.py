@@ -4,7 +4,7 @@ All counters begin at 0 with the process, but for those that say otherwise.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from detector.health_report import ProblemKind
 from detector.records import SourceStatus
@@ -75,5 +75,7 @@ class Stats:
     uptime_s: int
     sources: Mapping[str, SourceStats]
     """By name."""
+    runs_on: Mapping[str, str] = field(default_factory=dict)
+    """What computes each model, by its name: cpu, cuda, or the address of a server."""
     delivery: DeliveryStats | None = None
     """None if nothing is published by MQTT."""

@@ -33,6 +33,7 @@ _EXTRAS = {
         "export",
     ),
     "onnxruntime": "cpu",
+    **dict.fromkeys(("google", "tritonclient"), "remote"),
 }
 """Packages that commands need, and which extra installs them."""
 
@@ -318,6 +319,45 @@ def inspect(
     from export.commands.inspect import inspect_bundle
 
     inspect_bundle(bundle, all_labels=all_labels, as_json=as_json)
+
+
+@app.command()
+def triton(  # noqa: PLR0913 (options of a command)
+    bundles: Annotated[
+        list[str],
+        typer.Argument(metavar="BUNDLE…", help="Folders of bundles, or built-in ones (sounds)."),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", metavar="REPOSITORY", help="Made, or added to, if it is."),
+    ],
+    *,
+    max_batch: Annotated[int, typer.Option(min=1, max=1024, help="Windows in one batch.")] = 64,
+    max_delay_ms: Annotated[
+        float, typer.Option(min=0, max=1000, help="How long a window may wait for others.")
+    ] = 5.0,
+    instances: Annotated[
+        int, typer.Option(min=1, max=64, help="Copies of each model, on every GPU.")
+    ] = 1,
+    device: Annotated[
+        Literal["auto", "cpu", "gpu"], typer.Option(help="What computes the models.")
+    ] = "auto",
+    tensorrt: Annotated[
+        bool, typer.Option("--tensorrt", help="Have TensorRT compute what it can, on a GPU.")
+    ] = False,
+    engine_cache: Annotated[
+        str, typer.Option(metavar="DIR", help="On the server, for what TensorRT has built.")
+    ] = "/var/cache/tensorrt",
+) -> None:
+    """Write a model repository for Triton's ONNX Runtime backend, of one bundle or several.
+
+    A model of the same name that is in the repository is replaced.
+    """
+    from export.commands.triton import write_repository
+    from export.triton import TritonOptions
+
+    options = TritonOptions(max_batch, max_delay_ms, instances, device, tensorrt, engine_cache)
+    write_repository(bundles, out, options)
 
 
 def _version(value: bool) -> None:  # noqa: FBT001 (typer's callback)

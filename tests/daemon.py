@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Final
 
@@ -39,11 +39,15 @@ class Daemon:
 
     async def says(self, words: str) -> None:
         """Wait until it has said so."""
+        await self.until(lambda: self.has_said(words), f"it did not say {words!r}")
+
+    async def until(self, true: Callable[[], object], otherwise: str) -> None:
+        """Wait until something is true of what it has said."""
         try:
             async with asyncio.timeout(self.PATIENCE_S), self._more:
-                await self._more.wait_for(lambda: self.has_said(words))
+                await self._more.wait_for(true)
         except TimeoutError:
-            raise AssertionError(f"it did not say {words!r} in {self.PATIENCE_S} s") from None
+            raise AssertionError(f"{otherwise} in {self.PATIENCE_S} s") from None
 
     async def ended(self) -> int:
         async with asyncio.timeout(self.PATIENCE_S):

@@ -14,11 +14,11 @@ from detector.settings.base import Settings
 from detector.settings.config import Config
 from detector.settings.live import is_live, need_restart, with_live
 from detector.settings.models import ModelSettings
-from detector.settings.mqtt import MqttSettings, TlsSettings
+from detector.settings.mqtt import MqttSettings, MqttTlsSettings
 from detector.settings.patterns import GroupSettings
 from detector.settings.sources import SourceSettings
 
-RUNNING = Config(mqtt=MqttSettings(tls=TlsSettings()))
+RUNNING = Config(mqtt=MqttSettings(tls=MqttTlsSettings()))
 """In which every table is there."""
 ANOTHER: Any = "another value"
 

@@ -77,6 +77,7 @@ def _models(config: Config, path: Path | None) -> Iterator[Line]:
         subject = f"models.{name}"
         try:
             model = load_model(name, settings, path)
+            model.session.connect()
         except DetectorError as error:
             yield subject, error
         else:
@@ -88,7 +89,7 @@ def _models(config: Config, path: Path | None) -> Iterator[Line]:
                 if not spec.ctc
                 else f"{count or 'all'} words"
             )
-            yield subject, f"{spec.id} on {model.session.provider}, {what} become events"
+            yield subject, f"{spec.id} on {model.session.runs_on}, {what} become events"
     if len(models) < len(config.models):
         return
     try:

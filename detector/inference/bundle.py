@@ -17,7 +17,7 @@ BUILT_IN = Path(__file__).parent.parent / "models"
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A bundle whose description is valid and whose model is the one described."""
+    """A bundle whose description is valid, and whose model, if it is here, is the one described."""
 
     folder: Path
     spec: BundleSpec
@@ -32,8 +32,12 @@ def built_in() -> list[str]:
     return sorted(path.parent.name for path in BUILT_IN.glob("*/bundle.json"))
 
 
-def load_bundle(name: str) -> Bundle:
-    """Read the bundle `name`: a built-in one, or the path of a folder (with a slash in it).
+def load_bundle(name: str, *, with_model: bool = True) -> Bundle:
+    """Read a bundle.
+
+    Args:
+        name: of a built-in one, or the path of a folder (with a slash in it).
+        with_model: look at the model's file too, which need not be there otherwise.
 
     Raises:
         BundleError: naming the file, the field, its value and what would be right.
@@ -53,7 +57,8 @@ def load_bundle(name: str) -> Bundle:
         )
     spec = _read_spec(folder / "bundle.json")
     bundle = Bundle(folder, spec)
-    _check_model(bundle)
+    if with_model:
+        _check_model(bundle)
     return bundle
 
 

@@ -16,6 +16,16 @@ class Scorer(Protocol):
         ...
 
     @property
+    def runs_on(self) -> str:
+        """What computes it: cpu, cuda, or the address of a server."""
+        ...
+
+    @property
+    def failures_are_final(self) -> bool:
+        """Whether only another start of the process may help one that fails time and again."""
+        ...
+
+    @property
     def largest_batch(self) -> int:
         """How many windows it scores at once with profit."""
         ...
@@ -26,6 +36,16 @@ class Scorer(Protocol):
 
         More than one pays where an answer takes longer than the work on it, as over a network;
         else the window that waits only becomes older.
+        """
+        ...
+
+    def connect(self) -> None:
+        """See to it that it is there, where that is not known.
+
+        Raises:
+            ServerAwayError: the server that computes it does not answer.
+            BundleError: what the server has is not what the bundle describes.
+            ConfigError: a file that the connection needs cannot be read.
         """
         ...
 

@@ -1,7 +1,7 @@
 """One ONNX Runtime session for a bundle: windows in, probabilities out."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -9,6 +9,7 @@ import structlog
 
 from detector.errors import BundleError, InferenceError, ProviderError
 from detector.inference.bundle import Bundle
+from detector.inference.declaration import Declaration, Tensor, check_declaration
 from detector.inference.decoding import Decoder
 from detector.records import Scores, Window
 
@@ -32,6 +33,8 @@ log = structlog.get_logger()
 class Session:
     """A loaded model. Sessions live as long as the process: ONNX Runtime leaks closed ones."""
 
+    failures_are_final = True
+
     def __init__(self, bundle: Bundle, provider: Provider = "auto", threads: int = 1) -> None:
         """Load the model.
 
@@ -54,8 +57,15 @@ class Session:
         self.in_flight = 1
         self._decoder = Decoder(self.spec, str(self._path))
         self._names = [output.name for output in self._decoder.outputs]
-        self._check_input()
-        self._check_outputs()
+        found = Declaration(_tensors(self._ort.get_inputs()), _tensors(self._ort.get_outputs()))
+        check_declaration(found, self.spec, str(self._path), _FLOAT32, _FLOATS)
+
+    @property
+    def runs_on(self) -> str:
+        return self.provider
+
+    def connect(self) -> None:
+        """Nothing is to be done: it is here."""
 
     def score(self, windows: Sequence[Window]) -> list[Scores]:
         """Run the model once over a batch of windows; as `Scorer.score`."""
@@ -66,49 +76,10 @@ class Session:
             raise InferenceError(f"{self._path}: ONNX Runtime fails: {error}") from None
         return self._decoder.decode(windows, dict(zip(self._names, values, strict=True)))
 
-    def _check_input(self) -> None:
-        """The model's input must be the one that the bundle names."""
-        inputs = {i.name: i for i in self._ort.get_inputs()}
-        name, shape = self.spec.input.name, self.spec.input.shape
-        if list(inputs) != [name]:
-            raise BundleError(
-                f"{self._path}: input.name = {name!r}, but the model's inputs are {list(inputs)}"
-            )
-        found = inputs[name].shape
-        same = len(found) == len(shape) and all(
-            isinstance(f, str) or f is None or f == s
-            for f, s in zip(found[1:], shape[1:], strict=True)
-        )
-        if not same:
-            raise BundleError(
-                f"{self._path}: input.shape = {list(shape)}, but the model's is {found}"
-            )
-        if isinstance(found[0], int):
-            raise BundleError(
-                f"{self._path}: the model's batch axis is fixed to {found[0]}; it must be dynamic"
-            )
-        if inputs[name].type != _FLOAT32:
-            raise BundleError(
-                f"{self._path}: the model's input {name!r} is a {inputs[name].type}; "
-                f"it must be a {_FLOAT32}"
-            )
 
-    def _check_outputs(self) -> None:
-        """The outputs that the bundle names must be there, and be what it says."""
-        found = {o.name: o for o in self._ort.get_outputs()}
-        for output in self._decoder.outputs:
-            if output.name not in found:
-                raise BundleError(
-                    f"{self._path}: outputs names {output.name!r}, but the model's outputs are "
-                    f"{list(found)}"
-                )
-            if found[output.name].type not in _FLOATS:
-                raise BundleError(
-                    f"{self._path}: output {output.name!r} is a {found[output.name].type}; "
-                    f"it must be one of {', '.join(_FLOATS)}"
-                )
-            if found[output.name].shape:
-                self._decoder.check_shape(output, found[output.name].shape)
+def _tensors(arguments: Iterable[Any]) -> dict[str, Tensor]:
+    """What ONNX Runtime says of a model's inputs, or outputs."""
+    return {argument.name: Tensor(argument.type, argument.shape) for argument in arguments}
 
 
 def _open(bundle: Bundle, provider: Provider, threads: int) -> Any:  # noqa: ANN401

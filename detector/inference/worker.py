@@ -88,7 +88,7 @@ class Worker:
 
     def _failed(self, window: Window, error: Exception) -> Unscored:
         self._failures += 1
-        if self._failures >= MOST_FAILURES:
+        if self._failures >= MOST_FAILURES and self._scorer.failures_are_final:
             raise ModelFailedError(
                 f"model {self._scorer.spec.id} has failed {self._failures} times in a row: {error}"
             ) from None

@@ -54,6 +54,9 @@ class StatsMessage(BaseModel):
     unstored_events: int = Field(ge=0, description="a killed process would lose them")
     storage: str = Field(description="ok, or why events cannot be stored at present")
     rejected_values: int = Field(ge=0)
+    runs_on: dict[str, str] = Field(
+        description="what computes each model: cpu, cuda, or the address of a server"
+    )
     sources: dict[str, SourceStatsMessage]
 
     @classmethod

@@ -1,14 +1,19 @@
 """The models that listen, and what is changed of their labels."""
 
+import re
 from collections.abc import Iterable
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from detector.errors import ConfigError
 from detector.settings.base import Settings, beside
 from detector.settings.live import LIVE
+from detector.settings.tls import TlsSettings
 from detector.spec import Label, Score, Slug
+
+_ADDRESS: Final = re.compile(r"grpcs?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+):(?P<port>[0-9]{1,5})")
+_MOST_PORT: Final = 65_535
 
 
 class LabelSettings(Settings):
@@ -27,6 +32,17 @@ class ModelSettings(Settings):
     provider: Literal["auto", "cpu", "cuda"] = "auto"
     """cuda: fail if there is no GPU; auto: use one if there is one, and say which."""
     threads: int = Field(1, ge=1, le=64)
+    remote: str | None = None
+    """The address of a server that computes the model instead: `grpc://HOST:PORT`, or with TLS
+    `grpcs://HOST:PORT`. Of the bundle, only `bundle.json` is needed here then."""
+    remote_model: str | None = Field(None, min_length=1)
+    """What the server calls the model; as the bundle is named if absent."""
+    remote_version: str | None = Field(None, min_length=1)
+    """Which of the server's versions; the one that the server chooses if absent."""
+    remote_deadline_s: float = Field(2.0, gt=0, le=60)
+    """How long an answer may take."""
+    remote_tls: TlsSettings | None = None
+    """Of `grpcs://`; gRPC's own list of authorities, and no certificate, if absent."""
     max_batch: int | None = Field(None, ge=1, le=64)
     """How many windows, of different sources, are scored at once; what pays on the CPU or the GPU
     if absent."""
@@ -79,6 +95,26 @@ class ModelSettings(Settings):
         if only is not None:
             only = tuple(dict.fromkeys(slugs.get(name, name) for name in only))
         return self.model_copy(update={"only": only, "labels": changed})
+
+    @model_validator(mode="after")
+    def _here_or_there(self) -> Self:
+        if self.remote is None:
+            given = sorted(f for f in self.model_fields_set if f.startswith("remote_"))
+            if given:
+                raise ValueError(f"{given[0]} says more of `remote`, which is not given")
+        elif self.provider != "auto" or self.threads != 1:
+            raise ValueError("provider and threads are the server's affair if `remote` is given")
+        elif self.remote_tls and not self.remote.startswith("grpcs:"):
+            raise ValueError("remote_tls needs remote = 'grpcs://HOST:PORT'")
+        return self
+
+    @field_validator("remote")
+    @classmethod
+    def _address(cls, value: str | None) -> str | None:
+        found = _ADDRESS.fullmatch(value or "")
+        if value is not None and not (found and 0 < int(found["port"]) <= _MOST_PORT):
+            raise ValueError("must be grpc://HOST:PORT, or grpcs://HOST:PORT with TLS")
+        return value
 
     @field_validator("smoothing_windows")
     @classmethod

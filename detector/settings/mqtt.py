@@ -6,22 +6,12 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from detector.settings.base import FileSettings, TopicPath
+from detector.settings.tls import TlsSettings
 
 
-class TlsSettings(FileSettings):
-    ca_file: Path | None = None
-    """The authority that signed the broker's certificate; the system's own if absent."""
-    certificate_file: Path | None = None
-    """The client's certificate and key, if the broker asks for one."""
-    key_file: Path | None = None
+class MqttTlsSettings(TlsSettings):
     alpn: tuple[Annotated[str, StringConstraints(min_length=1, max_length=255)], ...] | None = None
     """Protocols to ask for, if one port serves several: AWS IoT wants "mqtt" on port 443."""
-
-    @model_validator(mode="after")
-    def _pair(self) -> Self:
-        if (self.certificate_file is None) != (self.key_file is None):
-            raise ValueError("certificate_file and key_file go together")
-        return self
 
 
 class MqttSettings(FileSettings):
@@ -54,7 +44,7 @@ class MqttSettings(FileSettings):
     """Publish the A-weighted level as well, as `level_a`."""
     commands: bool = False
     """Obey what is sent to `{prefix}/{node}/command/…`: mute, thresholds, reload, explain."""
-    tls: TlsSettings | None = None
+    tls: MqttTlsSettings | None = None
 
     @property
     def address(self) -> tuple[str, int]:

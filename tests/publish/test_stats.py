@@ -8,6 +8,8 @@ from detector.publish.messages import json_schema
 from detector.publish.stats_message import StatsMessage
 from detector.stats import DeliveryStats, SourceStats, Stats
 
+WHERE = {"sounds": "cpu", "ast": "grpc://gpu.lan:8001"}
+
 
 def test_stats_are_the_documented_object() -> None:
     source = SourceStats(
@@ -15,7 +17,8 @@ def test_stats_are_the_documented_object() -> None:
         problems=("silent",), level_dbfs=-120.0, dc_offset=0.0,
     )  # fmt: skip
     delivery = DeliveryStats(connected=True, queued_events=3, storage="the disk is full")
-    told = StatsMessage.of(Stats(uptime_s=60, sources={"hall": source}, delivery=delivery))
+    stats = Stats(uptime_s=60, sources={"hall": source}, runs_on=WHERE, delivery=delivery)
+    told = StatsMessage.of(stats)
     values = json.loads(told.to_json())
     assert values == {
         "uptime_s": 60,
@@ -27,6 +30,7 @@ def test_stats_are_the_documented_object() -> None:
         "unstored_events": 0,
         "storage": "the disk is full",
         "rejected_values": 0,
+        "runs_on": WHERE,
         "sources": {
             "hall": {
                 "status": "silent",
