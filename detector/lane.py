@@ -107,8 +107,7 @@ class Lane:
         work, self._judged = self._judged or self._next(), None
         if self.cascade is None or not isinstance(work, Window):
             return work
-        behind = self._cursors[0].behind if self._cursors else 0
-        worth = self.cascade.judge(work, behind)
+        worth = self.cascade.judge(work, late=not self.has_room)
         if worth is None:
             self._judged = work
             return None
@@ -209,7 +208,7 @@ class Lane:
     def top(self, scores: Scores, count: int) -> dict[str, float]:
         """The highest scores of a window, by label."""
         values = scores.clip if scores.clip is not None else scores.frames
-        if values is None:
+        if values is None or not values.size:
             return {}
         best = values if values.ndim == 1 else values.max(axis=0)
         labels = self.model.spec.labels

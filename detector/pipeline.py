@@ -8,6 +8,8 @@ the caller's business; `replay` is the simplest caller.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+import numpy as np
+
 from detector.configured_model import ConfiguredModel
 from detector.errors import ConfigError
 from detector.events.explain.explanation import explain_labels
@@ -15,13 +17,13 @@ from detector.events.explain.segment_log import SegmentRecord
 from detector.events.patterns.patterns import Patterns
 from detector.events.patterns.plan import PatternInput, PatternPlan
 from detector.events.patterns.streams import StreamUpdate
-from detector.events.scores.cascade import Cascade
+from detector.events.scores.cascade import Cascade, Other
 from detector.events.scores.fusion import Confirmation
 from detector.events.scores.steps import Step
 from detector.explanations import Finding, LabelFacts, PatternFacts
-from detector.features.windows import Stretch, pieces
+from detector.features.windows import MOST_BEHIND, Stretch, pieces
 from detector.lane import Lane, Watch
-from detector.records import AudioBlock, Cut, Event, Gap, Scores, Unscored, Window
+from detector.records import AudioBlock, Cut, Event, Gap, Scores, Unscored, Window, to_seconds
 from detector.settings.patterns import PatternSettings
 
 
@@ -128,10 +130,14 @@ class Pipeline:
             What follows: of this model, and of those that it confirms.
         """
         if isinstance(answer, Unscored):
+            for cascade in self._cascades_from(lane):
+                cascade.hear(answer)
             lane.fail(answer)
             return []
         told: list[Event | Gap] = []
         if gap := lane.hole_before(answer):
+            for cascade in self._cascades_from(lane):
+                cascade.left_out(gap.end_sample)
             told += [*self._take(lane, Cut(gap.first_sample)), gap]
         return told + self._take(lane, answer)
 
@@ -148,11 +154,16 @@ class Pipeline:
         gaps = (lane.lost_at_stop() for lane in self.lanes)
         return [gap for gap in gaps if gap is not None]
 
-    def _take(self, lane: Lane, answer: Scores | Cut) -> list[Event]:
-        answer = lane.raised(answer)
+    def _cascades_from(self, lane: Lane) -> Iterator[Cascade]:
+        """Of the models that look where this one heard something."""
         for other in self.lanes:
             if other.cascade and other.model.settings.cascade_from == lane.name:
-                other.cascade.hear(answer)
+                yield other.cascade
+
+    def _take(self, lane: Lane, answer: Scores | Cut) -> list[Event]:
+        answer = lane.raised(answer)
+        for cascade in self._cascades_from(lane):
+            cascade.hear(answer)
         decided = lane.decide(answer)
         confirmation = self._confirmations.get(lane.name)
         ready = confirmation.push(decided) if confirmation else [decided]
@@ -283,6 +294,7 @@ def check_source(
     Raises:
         ConfigError: as `Pipeline`, of models each of which fits its settings (see `lane.check`).
     """
+    _cascades(models)
     _confirmations(models)
     _plan(models, patterns or {})
 
@@ -329,9 +341,21 @@ def _cascades(models: Sequence[ConfiguredModel]) -> dict[str, Cascade]:
         other = by_name.get(settings.cascade_from or "")
         if other and other.settings.cascade_from is not None:
             raise ConfigError(f"{where}: that model has a cascade_from of its own")
-        hop = other.window.hop_samples if other else 0
-        found[model.name] = Cascade(settings, model.spec, hop)
+        if other and other.window.hop_samples > model.window.hop_samples + MOST_BEHIND:
+            most = to_seconds(model.window.hop_samples + MOST_BEHIND)
+            raise ConfigError(f"{where}: the hop of that model is over {most:g} s, too rare to ask")
+        if other and other.spec.ctc:
+            raise ConfigError(f"{where}: {other.spec.id} spells words, and always hears a letter")
+        asked = _asked(other) if other else None
+        found[model.name] = Cascade(settings, model.spec, asked)
     return found
+
+
+def _asked(model: ConfiguredModel) -> Other:
+    frames = model.spec.outputs.frames
+    ours = {rule.index for rule in model.label_rules}
+    labels = ours | {place for place, label in enumerate(model.spec.labels) if label.enabled}
+    return Other(np.array(sorted(labels), np.intp), frames.hop_samples if frames else None)
 
 
 def _confirmation(model: ConfiguredModel, tagger: ConfiguredModel) -> Confirmation:

@@ -113,6 +113,7 @@ class Model(Session):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(load_bundle(str(folder)), "cpu")
+        self.settings = ModelSettings(bundle="x")
         self.slow_s = 0.0
         self.wrong: Exception | None = None
         self.answers = threading.Event()
@@ -140,7 +141,7 @@ class Heard:
     ) -> None:
         self.capture, self.written = capture, written
         configured_models = [
-            (ConfiguredModel(model.spec.name, model.spec, ModelSettings(bundle="x")), Worker(model))
+            (ConfiguredModel(model.spec.name, model.spec, model.settings), Worker(model))
             for model in models
         ]
         self.source = Source(settings, "attic", configured_models, written, Schedule((), None), {})

@@ -10,7 +10,16 @@ from detector.errors import ConfigError
 from detector.inference.bundle import load_bundle
 from detector.inference.session import Session
 from detector.pipeline import Pipeline, replay
-from detector.records import SAMPLE_RATE, AudioBlock, Event, FloatArray, Scores, Window
+from detector.records import (
+    SAMPLE_RATE,
+    AudioBlock,
+    Cut,
+    Event,
+    FloatArray,
+    Scores,
+    Unscored,
+    Window,
+)
 from detector.settings.models import ModelSettings
 from tests.bundles import HIGH_HZ, LOW_HZ, tone_bundle
 from tests.events.test_ctc import bundle as ctc_bundle
@@ -106,15 +115,20 @@ def test_where_the_cheap_model_failed_the_other_one_looks(tmp_path: Path) -> Non
     cascade.hear(Scores(0, 16_000, 16_000, 0.0, clip=None, frames=None))
     cascade.hear(Scores(20_000, 30_000, 2_000, 0.0, clip=None, frames=None))
 
-    def judged(first: int, end: int, behind: int = 0) -> bool | None:
-        window = Window(first, end, 1000, SOUND[:1], 0.0)
-        return cascade.judge(window, behind)
+    def judged(first: int, end: int, *, late: bool = False) -> bool | None:
+        return cascade.judge(Window(first, end, 1000, SOUND[:1], 0.0), late=late)
 
     assert judged(0, 15_000) is False
     assert judged(10_000, 20_000) is True, "16000 to 28000 was not scored"
     assert judged(28_000, 29_000) is False
     assert judged(29_000, 31_000) is None, "it will say"
-    assert judged(29_000, 31_000, behind=3 * SAMPLE_RATE) is True, "it hangs"
+    assert judged(29_000, 31_000, late=True) is True, "it hangs"
+    cascade.hear(Unscored(30_000, 34_000, "unscored"))
+    cascade.hear(Cut(40_000))
+    assert judged(31_000, 35_000) is True, "what it failed on before a cut"
+    assert judged(34_000, 40_000) is False
+    cascade.left_out(44_000)
+    assert judged(41_000, 42_000) is True
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ class Batcher(Generic[Job]):
             max_delay_s: how long a window may wait for others. At 0 those are scored together that
                 have come while the model was busy, and nothing ever waits for company.
         """
-        self._largest, self._max_delay_s = largest, max_delay_s
+        self.largest, self._max_delay_s = largest, max_delay_s
         self._waiting: dict[Hashable, deque[tuple[float, Job]]] = {}
         """Of each source that has windows waiting, since when; whose turn it is comes first."""
         self._count = 0
@@ -55,7 +55,7 @@ class Batcher(Generic[Job]):
         """Seconds until a batch is due, 0 if one is; None if nothing waits."""
         if not self._count:
             return None
-        if self._count >= self._largest:
+        if self._count >= self.largest:
             return 0.0
         oldest = min(jobs[0][0] for jobs in self._waiting.values())
         return max(0.0, oldest + self._max_delay_s - now_s)
@@ -63,7 +63,7 @@ class Batcher(Generic[Job]):
     def take(self) -> list[Job]:
         """The next batch, due or not; empty if nothing waits."""
         batch: list[Job] = []
-        while self._count and len(batch) < self._largest:
+        while self._count and len(batch) < self.largest:
             source = next(iter(self._waiting))
             jobs = self._waiting.pop(source)
             batch.append(jobs.popleft()[1])

@@ -121,11 +121,28 @@ class Worker:
     def _score(self, jobs: Sequence[_Job]) -> list[Scores | Exception]:
         """Score them together; if that fails each alone, since one may spoil it for all."""
         try:
-            return list(self._scorer.score([job.window for job in jobs]))
+            answers = self._scorer.score([job.window for job in jobs])
+            if len(answers) != len(jobs):
+                raise InferenceError(f"{len(answers)} answers for {len(jobs)} windows")  # noqa: TRY301
         except BaseException as error:  # noqa: BLE001 (who asked for the answer is told)
-            if len(jobs) > 1:
-                return [answer for job in jobs for answer in self._score([job])]
-            return [error if isinstance(error, Exception) else RuntimeError(repr(error))]
+            if len(jobs) == 1:
+                return [error if isinstance(error, Exception) else RuntimeError(repr(error))]
+            alone = [answer for job in jobs for answer in self._score([job])]
+            if all(isinstance(answer, Scores) for answer in alone):
+                self._take_less(len(jobs) // 2, error)
+            return alone
+        return list(answers)
+
+    def _take_less(self, largest: int, error: BaseException) -> None:
+        """A batch fails as such, for want of memory perhaps."""
+        with self._changed:
+            self._batcher.largest = largest
+        log.warning(
+            "a batch fails whose windows do not: there will be no larger ones",
+            model=self._scorer.spec.id,
+            windows=largest,
+            error=str(error),
+        )
 
 
 def _deliver(jobs: Sequence[_Job], answers: Sequence[Scores | Exception]) -> None:

@@ -203,3 +203,34 @@ def test_a_window_that_cannot_be_scored_does_not_spoil_the_others_of_its_batch(
 
     answers = asyncio.run(run())
     assert [isinstance(answer, Scores) for answer in answers] == [True, True, False, True]
+
+
+def test_batches_that_fail_as_such_become_smaller(session: HeldSession) -> None:
+    sizes: list[int] = []
+    score = session.score
+
+    def small(windows: Sequence[Window]) -> list[Scores]:
+        sizes.append(len(windows))
+        if len(windows) > 2:
+            raise MemoryError
+        return score(windows)[: len(windows)]
+
+    session.score = small  # type: ignore[method-assign]
+    session.go_on.set()
+
+    async def run() -> list[Scores | Unscored]:
+        worker = Worker(session, largest_batch=4, max_delay_s=0.2)
+        asked = [asyncio.create_task(worker.score(window(i), i)) for i in range(8)]
+        return list(await asyncio.wait_for(asyncio.gather(*asked), PATIENCE_S))
+
+    assert [isinstance(answer, Scores) for answer in asyncio.run(run())] == [True] * 8
+    assert sizes == [4, 1, 1, 1, 1, 2, 2]
+
+
+def test_a_scorer_that_answers_too_little_has_failed(session: HeldSession) -> None:
+    session.score = lambda windows: []  # type: ignore[method-assign]  # noqa: ARG005
+
+    async def run() -> Scores | Unscored:
+        return await asyncio.wait_for(Worker(session).score(window(1)), PATIENCE_S)
+
+    assert asyncio.run(run()) == Unscored(0, 1, "unscored")

@@ -1,17 +1,43 @@
 """An expensive model looks only where a cheap one, or the level, gives cause."""
 
 from collections import deque
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
 from detector.decibels import mean_square
-from detector.records import SAMPLE_RATE, Cut, FloatArray, Scores, Window
+from detector.records import SAMPLE_RATE, Cut, Scores, Unscored, Window
 from detector.settings.models import ModelSettings
 from detector.spec import BundleSpec
 
-_PATIENCE: Final = 2 * SAMPLE_RATE
-"""Beyond its hop, the other model is not waited for: it hangs, and what it would say is unknown."""
+_EDGE: Final = SAMPLE_RATE // 2
+"""Near the edge of a window a model is not sure yet."""
+_MOST_CAUSES: Final = 1000
+"""Apart from each other, in the sound that waits for the model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Other:
+    """The model that is asked."""
+
+    labels: "np.ndarray[tuple[int], np.dtype[np.intp]]"
+    """(n,) places of those that give cause: all but what a bundle has disabled, as silence."""
+    frame_samples: int | None
+    """Between its frames; None if it has none."""
+
+    def peak(self, scores: Scores) -> float:
+        """The highest score of what is new; of the whole window, if the model has no frames."""
+        if scores.frames is None or self.frame_samples is None:
+            found = scores.clip
+        else:
+            # Frames that were near the edge of the window before count as well.
+            count = (scores.new_samples + _EDGE) // self.frame_samples + 1
+            heard = (scores.end_sample - scores.first_sample) // self.frame_samples
+            found = scores.frames[max(0, heard - count) : heard + 1]
+        if found is None or not found.size:
+            return 0.0
+        return float(found[..., self.labels].max(initial=0))
 
 
 class Cascade:
@@ -23,43 +49,46 @@ class Cascade:
     all windows that show the sound.
     """
 
-    def __init__(self, settings: ModelSettings, spec: BundleSpec, other_hop: int) -> None:
+    def __init__(self, settings: ModelSettings, spec: BundleSpec, other: Other | None) -> None:
         """Set up for one source.
 
         Args:
             settings: with `cascade_from` or `cascade_level_dbfs`.
             spec: of the model whose windows are judged.
-            other_hop: of the other model, in samples; 0 if there is none.
+            other: the model that is asked, if there is one.
         """
         level = settings.cascade_level_dbfs
         self._least_power = np.inf if level is None else mean_square(level)
         self._least_score = settings.cascade_threshold
-        self._waits_for_other = settings.cascade_from is not None
-        self._spec = spec
-        self._patience = _PATIENCE + other_hop
-        self._longest = spec.window.samples
-        self._causes: deque[tuple[int, int]] = deque()
+        self._spec, self._other = spec, other
+        self._causes: deque[tuple[int, int]] = deque(maxlen=_MOST_CAUSES)
         """From where to where, in order of their ends."""
         self._known_until = 0
-        """How far the other model has scored the sound."""
+        """How far the other model has looked at the sound."""
 
-    def hear(self, answer: Scores | Cut) -> None:
+    def hear(self, answer: Scores | Cut | Unscored) -> None:
         """Take the other model's next answer."""
-        begin = self._known_until
-        if isinstance(answer, Scores):
-            new = answer.end_sample - answer.new_samples
-            if begin < new < answer.end_sample and begin:  # it left something out
-                self._add(begin, new)
-            if _peak(answer) >= self._least_score:
-                self._add(new, answer.end_sample)
-        self._known_until = max(begin, answer.end_sample)
+        begin, end = self._known_until, answer.end_sample
+        if isinstance(answer, Unscored):
+            self._add(begin, end)
+        elif isinstance(answer, Scores):
+            new = max(begin, end - answer.new_samples)
+            self._add(begin, new)  # what it left out, if anything
+            if self._other and self._other.peak(answer) >= self._least_score:
+                self._add(new, end)
+        self._known_until = max(begin, end)
 
-    def judge(self, window: Window, behind: int) -> bool | None:
+    def left_out(self, end_sample: int) -> None:
+        """The other model has left out all until here."""
+        self._add(self._known_until, end_sample)
+        self._known_until = max(self._known_until, end_sample)
+
+    def judge(self, window: Window, *, late: bool) -> bool | None:
         """Whether a window is worth being scored.
 
         Args:
             window: the model's next one.
-            behind: samples by which the one after it is older than the newest sound.
+            late: whether the other model cannot be waited for any longer.
 
         Returns:
             None if that depends on what the other model will say.
@@ -67,13 +96,14 @@ class Cascade:
         begin = window.end_sample - window.new_samples
         if window.power >= self._least_power:
             self._add(begin, window.end_sample)
-        while self._causes and self._causes[0][1] <= window.end_sample - self._longest:
+        longest = self._spec.window.samples
+        while self._causes and self._causes[0][1] <= window.end_sample - longest:
             self._causes.popleft()
         if any(f < window.end_sample and e > window.first_sample for f, e in self._causes):
             return True
-        if not self._waits_for_other or self._known_until >= window.end_sample:
+        if self._other is None or self._known_until >= window.end_sample:
             return False
-        return True if behind > self._patience else None
+        return True if late else None
 
     def withheld(self, window: Window) -> Scores:
         """What is said of a window that is not scored: none of the labels is in it."""
@@ -90,11 +120,9 @@ class Cascade:
         )
 
     def _add(self, first: int, end: int) -> None:
-        if not self._causes or self._causes[-1] != (first, end):
-            self._causes.append((first, end))
-
-
-def _peak(scores: Scores) -> float:
-    """The highest score of any label in what is new."""
-    found: list[FloatArray] = [x for x in (scores.clip, scores.frames) if x is not None and x.size]
-    return max((float(x.max()) for x in found), default=0.0)
+        if end <= first:
+            return
+        if self._causes and first <= self._causes[-1][1]:
+            before, until = self._causes.pop()
+            first, end = min(first, before), max(end, until)
+        self._causes.append((first, end))
