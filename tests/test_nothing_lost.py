@@ -94,7 +94,7 @@ def test_row_6_a_daemon_killed_at_random_moments_loses_nothing_that_is_stored(
     broker: Broker, tmp_path: Path
 ) -> None:
     moments, outages = random.Random(6), random.Random()  # noqa: S311
-    victim = DaemonVictim(tmp_path, moments, longest_s=1.5)
+    victim = DaemonVictim(tmp_path, moments, longest_s=3.0)
     outcome = asyncio.run(kill_often(broker, victim, 4, outages))
     assert outcome.failures == 0, outcome
     assert outcome.received >= outcome.stored > 0, outcome

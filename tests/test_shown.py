@@ -144,7 +144,7 @@ def test_mosquitto_sub_shows_exactly_what_is_documented(
     config = tmp_path / "config.toml"
     config.write_text(
         f'node = "attic"\n[mqtt]\nport = {broker.port}\n'
-        "commands = true\nscores = true\nlevel_interval_s = 1\n"
+        "commands = true\nscores = true\nlevel_interval_s = 1\nlevel_a = true\n"
         '[models.tones]\nbundle = "./tones"\n[[sources]]\nname = "hall"\ndevice = "hall"\n'
     )
 

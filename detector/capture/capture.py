@@ -4,7 +4,6 @@ from typing import Protocol
 
 from detector.capture import microphone
 from detector.capture.clock import Clock
-from detector.capture.playback import Recording
 from detector.capture.programs.supervised import SupervisedProgram
 from detector.capture.reader import program as reader
 from detector.capture.ring import RingBuffer
@@ -56,6 +55,9 @@ class Capture(Protocol):
 def open_capture(settings: SourceSettings) -> Capture:
     """The capture that a source's settings ask for. Nothing is opened before it runs."""
     if settings.audio_file is not None:
+        # FFmpeg's libraries take 19 MB, and most services play no recording.
+        from detector.capture.playback import Recording  # noqa: PLC0415
+
         return Recording(settings.audio_file, channel=settings.channel, loop=settings.loop)
     if settings.url is not None:
         program = stream_program(settings)

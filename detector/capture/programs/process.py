@@ -21,6 +21,8 @@ from detector.errors import RefusedError, SourceError
 
 GRACE_S: Final = 0.3
 """How long a program gets to end by itself, and again after it was told to."""
+REAP_S: Final = 3.0
+"""How long the kernel may take to end one that was killed: on a busy machine, a moment."""
 STDERR_LINES: Final = 3
 """How much of what the program prints is kept for an error's message."""
 LONGEST_LINE: Final = 4096
@@ -123,12 +125,16 @@ async def _end(process: Process) -> None:
     """End the program within a second, though it hang in a sound library."""
     if process.stdin:
         process.stdin.close()
-    for insist in (None, process.terminate, process.kill):
+    for insist, patience_s in (
+        (None, GRACE_S),
+        (process.terminate, GRACE_S),
+        (process.kill, REAP_S),
+    ):
         if insist:
             with contextlib.suppress(ProcessLookupError):
                 insist()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(GRACE_S):
+            async with asyncio.timeout(patience_s):
                 if process.stdout:
                     await process.stdout.read()  # else a full pipe would keep it from ending
                 await process.wait()
