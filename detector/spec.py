@@ -4,6 +4,7 @@ The front end's part is read by features, the input's and the outputs' by infere
 by events. Whoever writes a bundle builds a `BundleSpec`; whoever reads one validates it.
 """
 
+import math
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, Self
 
@@ -55,21 +56,16 @@ class Onnx(Spec):
         return file
 
 
-class Fbank(Spec):
-    """Normalised log-mel frames: every number that they depend on."""
+class _MelFrames(Spec):
+    """Short overlapping frames, each as the logarithm of its energy in bands of the mel scale."""
 
-    kind: Literal["fbank"] = "fbank"
+    kind: str
     frame_samples: int = Field(400, ge=2)
     shift_samples: int = Field(160, ge=1)
     fft_size: int = Field(512, ge=2)
     mel_bins: int = Field(128, ge=1)
     low_hz: float = Field(20.0, ge=0)
     high_hz: float = Field(SAMPLE_RATE / 2, le=SAMPLE_RATE / 2)
-    pre_emphasis: float = Field(0.97, ge=0, lt=1)
-    log_floor: float = Field(1.1920929e-07, gt=0)
-    mean: float = -4.2677393
-    std: float = Field(4.5689974, gt=0)
-    """A log-mel energy v becomes (v - mean) / (2 std)."""
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
@@ -87,10 +83,68 @@ class Fbank(Spec):
         """How many whole frames `samples` samples hold."""
         return max(0, 1 + (samples - self.frame_samples) // self.shift_samples)
 
+
+class Fbank(_MelFrames):
+    """Kaldi's normalised log-mel frames: every number that they depend on."""
+
+    kind: Literal["fbank"] = "fbank"
+    pre_emphasis: float = Field(0.97, ge=0, lt=1)
+    log_floor: float = Field(1.1920929e-07, gt=0)
+    mean: float = -4.2677393
+    std: float = Field(4.5689974, gt=0)
+    """A log-mel energy v becomes (v - mean) / (2 std)."""
+
     @property
     def padding(self) -> float:
         """What a missing frame holds: the extractor pads with zeros before it normalises."""
         return -self.mean / (2 * self.std)
+
+
+class LogMelSpec(_MelFrames):
+    """Log-mel frames in general: what librosa, torchaudio and TensorFlow compute."""
+
+    kind: Literal["log_mel"] = "log_mel"
+    taper: Literal["hann", "hamming"] = "hann"
+    periodic: bool = True
+    """Whether the taper is one period long, as for a spectrum, or symmetric, as for a filter."""
+    spectrum: Literal["magnitude", "power"] = "power"
+    """What the filters add up."""
+    mel_scale: Literal["htk", "slaney"] = "htk"
+    """htk: 2595 log10(1 + f/700); slaney: linear up to 1 kHz, logarithmic above."""
+    slopes: Literal["mel", "hz"] = "hz"
+    """On which scale the sides of the triangles are straight: TensorFlow's on the mel scale,
+    librosa's and torchaudio's in hertz."""
+    area_normalised: bool = False
+    """Whether a filter's weights are multiplied by 2 / (its width in hertz)."""
+    log: Literal["natural", "log10", "decibel"] = "natural"
+    """decibel: 10 log10 of a power, 20 log10 of a magnitude."""
+    log_offset: float = Field(0.0, ge=0)
+    """Added before the logarithm."""
+    log_floor: float = Field(1e-10, ge=0)
+    """The least of which the logarithm is taken, after the offset."""
+    mean: float = 0.0
+    std: float = Field(1.0, gt=0)
+    """A logarithm v becomes (v - mean) / std."""
+
+    @model_validator(mode="after")
+    def _of_silence(self) -> Self:
+        if not self.log_offset and not self.log_floor:
+            raise ValueError("log_offset and log_floor are both 0: silence has no logarithm")
+        return self
+
+    @property
+    def log_scale(self) -> float:
+        """What a natural logarithm is multiplied by."""
+        if self.log == "natural":
+            return 1.0
+        decibels = 20.0 if self.spectrum == "magnitude" else 10.0
+        return (decibels if self.log == "decibel" else 1.0) / math.log(10)
+
+    @property
+    def padding(self) -> float:
+        """What a missing frame holds: digital silence."""
+        silence = max(self.log_offset, self.log_floor)
+        return (math.log(silence) * self.log_scale - self.mean) / self.std
 
 
 class Waveform(Spec):
@@ -100,7 +154,7 @@ class Waveform(Spec):
     normalise: Literal["none", "zero_mean_unit_variance"]
 
 
-Frontend = Annotated[Fbank | Waveform, Field(discriminator="kind")]
+Frontend = Annotated[Fbank | LogMelSpec | Waveform, Field(discriminator="kind")]
 
 
 class WindowSpec(Spec):
@@ -227,8 +281,8 @@ class BundleSpec(Spec):
             raise ValueError(
                 f"input.shape: {self.input.shape} must be a named batch axis and positive numbers"
             )
-        if isinstance(self.frontend, Fbank):
-            self._check_fbank(self.frontend, rest)
+        if isinstance(self.frontend, Fbank | LogMelSpec):
+            self._check_frames(self.frontend, rest)
         elif rest != [self.window.samples]:
             raise ValueError(
                 f"input.shape: {self.input.shape} does not hold "
@@ -244,22 +298,22 @@ class BundleSpec(Spec):
             if slug is not None and slug not in slugs:
                 raise ValueError(f"ctc.{field}: no label has the slug {slug!r}")
 
-    def _check_fbank(self, fbank: Fbank, shape: list[str | int]) -> None:
+    def _check_frames(self, frontend: Fbank | LogMelSpec, shape: list[str | int]) -> None:
         for field in ("samples", "hop_samples"):
             value = getattr(self.window, field)
-            if value % fbank.shift_samples:
+            if value % frontend.shift_samples:
                 raise ValueError(
                     f"window.{field}: {value} is not a multiple of "
-                    f"frontend.shift_samples = {fbank.shift_samples}"
+                    f"frontend.shift_samples = {frontend.shift_samples}"
                 )
-        frames = fbank.frames_in(self.window.samples)
+        frames = frontend.frames_in(self.window.samples)
         if not frames:
             raise ValueError(
                 f"window.samples: {self.window.samples} do not hold one frame of "
-                f"frontend.frame_samples = {fbank.frame_samples}"
+                f"frontend.frame_samples = {frontend.frame_samples}"
             )
-        if len(shape) != 2 or shape[1] != fbank.mel_bins or int(shape[0]) < frames:  # noqa: PLR2004
+        if len(shape) != 2 or shape[1] != frontend.mel_bins or int(shape[0]) < frames:  # noqa: PLR2004
             raise ValueError(
                 f"input.shape: {self.input.shape} does not hold the window's {frames} frames "
-                f"of {fbank.mel_bins} mel bins"
+                f"of {frontend.mel_bins} mel bins"
             )

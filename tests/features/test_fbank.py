@@ -1,17 +1,16 @@
-"""Incremental log-mel: Kaldi's numbers, whatever way the audio arrives."""
+"""Front ends of the kind `fbank`: Kaldi's numbers, and those of AST's extractor."""
 
 import math
 from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from detector.features.fbank import LogMel, mel_filters
+from detector.features.fbank import LogMel
+from detector.features.mel_filters import mel_filters
 from detector.records import SAMPLE_RATE, FloatArray
 from detector.spec import Fbank
-from tests.features.ragged import SIZES, cut, evenly, noise, sizes
+from tests.features.ragged import noise
 from tests.recordings import held_out_clips, needs_recordings, read
 
 AST = Fbank()
@@ -109,41 +108,6 @@ def kaldi(samples: FloatArray, mel_bins: int = 128) -> np.ndarray:
     return (np.array(frames) + 4.2677393) / (2 * 4.5689974)
 
 
-@given(lengths=sizes)
-@settings(max_examples=60)
-def test_any_chunking_gives_the_same_bits(lengths: list[int]) -> None:
-    stream = LogMel(AST, SAMPLE_RATE)
-    parts = [stream.push(part) for part in cut(AUDIO, lengths)]
-    np.testing.assert_array_equal(np.concatenate(parts), log_mel(AUDIO))
-
-
-@pytest.mark.parametrize("length", [size for size in SIZES if size])
-def test_equal_blocks_of_any_length_give_the_same_bits(length: int) -> None:
-    stream = LogMel(AST, SAMPLE_RATE)
-    audio = AUDIO[:6000]
-    parts = [stream.push(part) for part in cut(audio, evenly(length))]
-    np.testing.assert_array_equal(np.concatenate(parts), log_mel(audio))
-
-
-@given(
-    frame=st.integers(20, 1200),
-    shift=st.integers(20, 1200),
-    bins=st.integers(1, 90),
-    lengths=sizes,
-)
-@settings(max_examples=25)
-def test_any_chunking_gives_the_same_bits_with_other_settings(
-    frame: int, shift: int, bins: int, lengths: list[int]
-) -> None:
-    other = Fbank(
-        frame_samples=frame, shift_samples=min(frame, shift), fft_size=1200, mel_bins=bins
-    )
-    audio = AUDIO[:12_000]
-    stream = LogMel(other, SAMPLE_RATE)
-    parts = [stream.push(part) for part in cut(audio, lengths)]
-    np.testing.assert_array_equal(np.concatenate(parts), log_mel(audio, other))
-
-
 @signals
 def test_agrees_with_kaldis_recipe(signal: Callable[[], FloatArray]) -> None:
     samples = signal()[:4000]
@@ -203,14 +167,6 @@ def test_ten_seconds_are_1022_frames() -> None:
     assert log_mel(np.zeros(163_840, np.float32)).shape == (1022, 128)
 
 
-@pytest.mark.parametrize(
-    ("samples", "frames"), [(0, 0), (1, 0), (399, 0), (400, 1), (559, 1), (560, 2)]
-)
-def test_a_frame_comes_when_its_last_sample_does(samples: int, frames: int) -> None:
-    assert log_mel(AUDIO[:samples]).shape == (frames, 128)
-    assert AST.frames_in(samples) == frames
-
-
 def test_bin_without_a_line_of_the_spectrum_reads_the_floor() -> None:
     empty = np.flatnonzero(~mel_filters(AST, SAMPLE_RATE).any(axis=0))
     assert len(empty) == 1
@@ -228,20 +184,3 @@ def test_silence_and_a_constant_offset_read_the_floor_everywhere() -> None:
 
 def test_padding_is_what_the_extractor_makes_of_a_missing_frame() -> None:
     assert math.isclose(AST.padding, 4.2677393 / (2 * 4.5689974))
-
-
-def test_reset_forgets_the_unfinished_frame() -> None:
-    stream = LogMel(AST, SAMPLE_RATE)
-    stream.push(full_scale_noise()[:777])
-    stream.reset()
-    np.testing.assert_array_equal(stream.push(AUDIO), log_mel(AUDIO))
-
-
-def test_pushing_does_not_change_the_samples_nor_keep_them() -> None:
-    samples = AUDIO[:1000].copy()
-    stream = LogMel(AST, SAMPLE_RATE)
-    first = stream.push(samples)
-    np.testing.assert_array_equal(samples, AUDIO[:1000])
-    samples[:] = 0
-    rest = stream.push(AUDIO[1000:])
-    np.testing.assert_array_equal(np.concatenate([first, rest]), log_mel(AUDIO))
