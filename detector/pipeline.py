@@ -35,7 +35,7 @@ from detector.features.windows import Windower, WindowRequest
 from detector.records import SAMPLE_RATE, AudioBlock, Cut, Event, Gap, Scores, Window
 from detector.settings.models import ModelSettings
 from detector.settings.patterns import PatternSettings
-from detector.spec import BundleSpec, Fbank, WindowSpec
+from detector.spec import BundleSpec, Fbank, LogMelSpec, WindowSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,8 @@ class Listener:
         if self.settings.hop_s is None:
             return window
         hop = round(self.settings.hop_s * SAMPLE_RATE)
-        shift = self.spec.frontend.shift_samples if isinstance(self.spec.frontend, Fbank) else 1
+        frontend = self.spec.frontend
+        shift = frontend.shift_samples if isinstance(frontend, Fbank | LogMelSpec) else 1
         if hop % shift or not 0 < hop <= window.samples:
             raise ConfigError(
                 f"hop_s = {self.settings.hop_s}: {self.spec.id} takes a "

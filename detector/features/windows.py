@@ -14,7 +14,7 @@ from detector.features.fbank import LogMel
 from detector.features.row_buffer import History
 from detector.features.waveform import prepare
 from detector.records import SAMPLE_RATE, AudioBlock, FloatArray, Window
-from detector.spec import Fbank, Frontend, WindowSpec
+from detector.spec import Fbank, Frontend, LogMelSpec, WindowSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,9 @@ class WindowRequest:
 class _LogMelStream:
     """Log-mel frames since the last reset."""
 
-    def __init__(self, frontend: Fbank, longest_window: int, most_at_once: int) -> None:
+    def __init__(
+        self, frontend: Fbank | LogMelSpec, longest_window: int, most_at_once: int
+    ) -> None:
         self._frontend = frontend
         self._log_mel = LogMel(frontend, SAMPLE_RATE)
         capacity = (longest_window + most_at_once) // frontend.shift_samples + 1
@@ -74,11 +76,13 @@ class Windower:
         self._requests = tuple(requests)
         longest = max(r.window.samples for r in requests)
         hop = max(r.window.hop_samples for r in requests)
-        waveform = any(not isinstance(r.frontend, Fbank) for r in requests)
+        waveform = any(not isinstance(r.frontend, Fbank | LogMelSpec) for r in requests)
         self._samples = History((longest if waveform else hop) + self._SLICE)
         self._log_mels = {
             frontend: _LogMelStream(frontend, longest, self._SLICE)
-            for frontend in {r.frontend for r in requests if isinstance(r.frontend, Fbank)}
+            for frontend in {
+                r.frontend for r in requests if isinstance(r.frontend, Fbank | LogMelSpec)
+            }
         }
         self._origin = 0
         self._seen = [0] * len(requests)  # up to where each model has windows, from the origin
@@ -145,7 +149,7 @@ class Windower:
         request = self._requests[index]
         first = max(0, end - request.window.samples) if first is None else first
         new = end - self._seen[index]
-        if isinstance(request.frontend, Fbank):
+        if isinstance(request.frontend, Fbank | LogMelSpec):
             # A last window may end between two frames; it begins where a frame does.
             shift = request.frontend.shift_samples
             first = -(-first // shift) * shift
