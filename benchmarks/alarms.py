@@ -25,9 +25,9 @@ from detector.pipeline import Pipeline, replay
 from detector.records import SAMPLE_RATE, AudioBlock, FloatArray, Scores, Window
 from detector.settings.models import ModelSettings
 from detector.settings.patterns import RepetitionSettings
-from export.train.alarms import SHIFT, Alarm, carbon_monoxide, smoke, steady
-from export.train.data import MONOXIDE, SMOKE, read, speech
-from export.train.evaluate import held_out
+from export.train.data.alarms import SHIFT, Alarm, carbon_monoxide, smoke, steady
+from export.train.data.recordings import MONOXIDE, SMOKE, read, speech
+from export.train.release.evaluate import held_out
 
 T3, T4 = "t3", "t4"
 LABELS = (T3, SMOKE, T4, MONOXIDE)

@@ -25,15 +25,15 @@ import numpy as np
 from report import report
 from yamnet import WINDOW, Yamnet
 
-from detector.features.fbank import LogMel
 from detector.inference.bundle import Bundle, load_bundle
 from detector.inference.session import Session
 from detector.loading import Model
 from detector.pipeline import Listener, Pipeline, replay
 from detector.records import SAMPLE_RATE, AudioBlock, FloatArray, Window
 from detector.settings.models import ModelSettings
-from export.train.data import FBANK, read, training_rows
-from export.train.evaluate import best, categories, held_out, window
+from export.train.data.log_mel import log_mel
+from export.train.data.recordings import read, training_rows
+from export.train.release.evaluate import best, categories, held_out, window
 
 BLOCK = SAMPLE_RATE // 10
 """Samples: what a microphone delivers at once."""
@@ -51,7 +51,7 @@ def sound(data: Path, seconds: float) -> FloatArray:
 
 
 def first_window(path: Path) -> FloatArray:
-    return window(LogMel(FBANK, SAMPLE_RATE).push(read(path)))
+    return window(log_mel(read(path)))
 
 
 def precisions(bundle: Bundle, data: Path, folder: Path) -> dict[str, Bundle]:

@@ -4,8 +4,9 @@
 
 The recordings trained nothing: every second utterance, one after the other with pauses of a quiet
 room, and every second background. They go through the whole pipeline as the service runs it.
-Speech is expected where people speak, and in each background what MAY_HOLD in export/train/data.py
-says; an event of any other label is a false alarm, each event for itself.
+Speech is expected where people speak, and in each background what MAY_HOLD in
+export/train/data/recordings.py says; an event of any other label is a false alarm, each event for
+itself.
 
 That is minutes, not hours. So the same recordings are heard again 10 and 20 dB quieter and in two
 synthetic rooms (conditions.py). With these, the figures are called extended: it is more time, but
@@ -25,8 +26,8 @@ from report import report
 from detector.loading import Model, load_model
 from detector.records import SAMPLE_RATE, FloatArray
 from detector.settings.models import ModelSettings
-from export.train.data import SPEECH, backgrounds, read, speech
-from export.train.evaluate import LEAD, heard
+from export.train.data.recordings import SPEECH, backgrounds, read, speech
+from export.train.release.evaluate import LEAD, heard
 
 PAUSES_S = (0.5, 1.5)
 """Between two utterances, drawn at random."""

@@ -34,7 +34,7 @@ from detector.spec import Fbank
 from export.heads.graph.base import Choice
 from export.heads.make import Options, make_head
 from export.parity.parity import window_of
-from export.train.data import HELD_OUT, SPEECH, Row, esc50, label_slugs, read, speech
+from export.train.data.recordings import HELD_OUT, SPEECH, Row, esc50, label_slugs, read, speech
 
 LABELS = 5
 VOICES = ("crying_baby", "laughing", "coughing", "sneezing", "breathing", "snoring")

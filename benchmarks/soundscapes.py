@@ -2,9 +2,9 @@
 
     python benchmarks/soundscapes.py --data DIR [--yamnet FILE] [--bundle NAME|DIR]
 
-The soundscapes are those of `export.train.soundscapes`: recordings of ESC-50's fold 5 and speech
-over backgrounds, none of which trained anything. (Two labels ship disabled because of these
-backgrounds, see export/train/release.py.) A bundle's frames and its clip are
+The soundscapes are those of `export.train.data.soundscapes`: recordings of ESC-50's fold 5 and
+speech over backgrounds, none of which trained anything. (Two labels ship disabled because of these
+backgrounds, see export/train/release/bundle.py.) A bundle's frames and its clip are
 measured alone and as the pair that the detector runs, with the thresholds of the bundle and with
 the one threshold, for all labels, that gives the best F1 on other soundscapes, those for tuning.
 
@@ -51,15 +51,15 @@ from detector.inference.session import Session
 from detector.pipeline import Listener, window_request
 from detector.records import SAMPLE_RATE, AudioBlock, FloatArray, Scores
 from detector.settings.models import ModelSettings
-from export.train.data import FBANK
-from export.train.soundscapes import MERGED, Soundscape, make, testing, tuning
+from export.train.data.log_mel import SHIFT
+from export.train.data.soundscapes import MERGED, Soundscape, make, testing, tuning
 
 SECONDS = 60.0
 TUNING_SEED = 10_000
 THRESHOLDS = tuple(step / 20 for step in range(1, 20))
 NEVER = 10**12
 """Samples: nothing is told of an event between its start and its end."""
-MERGE_SAMPLES = MERGED * FBANK.shift_samples
+MERGE_SAMPLES = MERGED * SHIFT
 BEST = ", best threshold"
 
 Answers = list[Scores]

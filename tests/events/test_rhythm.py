@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from export.train.alarms import Alarm, beeps, carbon_monoxide, smoke
+from export.train.data.alarms import Alarm, beeps, carbon_monoxide, smoke
 from tests.events.rhythms import (
     LATENCY_S,
     T4,

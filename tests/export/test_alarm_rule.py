@@ -12,9 +12,9 @@ pytest.importorskip("torch", reason="the recipe needs torch")
 from detector.loading import Model, load_model
 from detector.records import FloatArray
 from detector.settings.models import ModelSettings
-from export.train.alarms import carbon_monoxide, smoke
-from export.train.data import MONOXIDE, SMOKE, read, speech
-from export.train.evaluate import held_out
+from export.train.data.alarms import carbon_monoxide, smoke
+from export.train.data.recordings import MONOXIDE, SMOKE, read, speech
+from export.train.release.evaluate import held_out
 from tests.recordings import FOLDER, needs_recordings
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"

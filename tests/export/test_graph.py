@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch", reason="export needs torch")
 from detector.errors import BundleError  # noqa: E402
 from export.graphs.graph import OPSET, export_graph, opset_of  # noqa: E402
 from export.parity.parity import compare, probabilities  # noqa: E402
-from export.train.model import Shape, Sounds  # noqa: E402
+from tests.export.small_network import Shape, Sounds  # noqa: E402
 
 pytestmark = pytest.mark.export
 

@@ -27,8 +27,8 @@ from export.graphs import precision
 from export.graphs.attention import attention_layers, drop_idle_masks
 from export.graphs.graph import export_graph
 from export.graphs.precision import PARITY_LIMITS, Precision, to_precision
-from export.train.model import Shape, Sounds
 from tests.export.checkpoints import CONFIGS, Task, config_of, save
+from tests.export.small_network import Shape, Sounds
 
 pytestmark = [
     pytest.mark.export,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from detector.records import FloatArray
 from export.heads.data.recordings import Recording, Span
-from export.train.augment import VISIBLE, active_frames
+from export.train.data.augment import VISIBLE, active_frames
 
 STEP = 160
 """Samples: the grid on which sounds are placed."""

@@ -1,6 +1,6 @@
 """Minutes of sound in which it is known what is heard, and when.
 
-    python -m export.train.soundscapes --data DIR --out DIR [--count 60] [--tuning]
+    python -m export.train.data.soundscapes --data DIR --out DIR [--count 60] [--tuning]
 
 Recordings are mixed over backgrounds at levels that are drawn; the same seed makes the same
 soundscape, sample for sample. The command writes FLAC files and `reference.csv`, which
@@ -23,25 +23,27 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from detector.features.fbank import LogMel
 from detector.records import SAMPLE_RATE, FloatArray
-from export.train.augment import Generator, Mask, active_frames, without_pauses
-from export.train.data import (
-    FBANK,
+from detector.spec import Fbank
+from export.train.data.augment import Generator, Mask, active_frames, without_pauses
+from export.train.data.log_mel import FRAME, SHIFT
+from export.train.data.recordings import (
     FREE,
     HELD_OUT,
     Row,
     backgrounds,
     esc50,
-    power_mel,
     read,
     speech,
 )
 
+_FBANK = Fbank()
 MERGED = 100
 """Frames, 1 s: what pauses for no longer is one event."""
 FAINT = 1e-2
 """What a recording holds beside its sound, 20 dB fainter at its loudest, is left out."""
-FADE = 2 * FBANK.shift_samples
+FADE = 2 * SHIFT
 """Samples, 20 ms: how fast a sound comes before its onset and goes after its offset."""
 MARGIN = SAMPLE_RATE // 2
 """Samples at the beginning and at the end of a soundscape that hold the background alone."""
@@ -57,7 +59,7 @@ QUIET_DBFS = -60.0
 """What a quiet room sounds like between two utterances."""
 IN_A_ROOM = 0.25
 """Share of the sounds that are heard in a room."""
-FIRST_SAMPLE = (FBANK.frame_samples - FBANK.shift_samples) // 2
+FIRST_SAMPLE = (FRAME - SHIFT) // 2
 """A frame stands for the samples in its middle, as many as its shift; of the first, from here."""
 
 
@@ -138,7 +140,7 @@ def make(
     rng = np.random.default_rng(seed)
     below = under[int(rng.integers(len(under)))]
     mixed = _background(rng, read(below.path), round(mix.seconds * SAMPLE_RATE))
-    hum = power_mel(mixed).mean(axis=0)
+    hum = band_power(mixed).mean(axis=0)
     busy = np.zeros(len(mixed), np.uint8)
     truth = []
     for row in _draw(rng, rows, below.unknown, mix.sounds):
@@ -207,9 +209,16 @@ def _draw(
         yield choices[int(rng.integers(len(choices)))]
 
 
+def band_power(samples: FloatArray) -> FloatArray:
+    """(t, mel_bins) energies, of bands that are finer than those that the network hears."""
+    log_mel = LogMel(_FBANK, SAMPLE_RATE).push(samples).astype(np.float64)
+    power = np.exp(log_mel * (2 * _FBANK.std) + _FBANK.mean) - _FBANK.log_floor
+    return np.maximum(power, 0).astype(np.float32)
+
+
 def _cut(samples: FloatArray) -> _Sound:
     """A recording from its sound's first onset to its last offset; silence where it pauses."""
-    power = power_mel(samples)
+    power = band_power(samples)
     energy = power.sum(axis=1)
     active = active_frames(power)
     for first, end in _stretches(without_pauses(active, MERGED)):
@@ -221,11 +230,11 @@ def _cut(samples: FloatArray) -> _Sound:
         since = sample - max(onset, FADE)
         left = min(offset, len(samples) - FADE) - sample
         gate = np.maximum(gate, np.minimum(since, left) / FADE + 1)
-    first = max(0, int(np.argmax(active)) - FADE // FBANK.shift_samples)
+    first = max(0, int(np.argmax(active)) - FADE // SHIFT)
     end = int(np.flatnonzero(gate)[-1]) + 1 if active.any() else 0
     kept = np.asarray(samples * np.minimum(gate, 1), np.float32)
-    kept = kept[first * FBANK.shift_samples : end]
-    power = power_mel(kept)
+    kept = kept[first * SHIFT : end]
+    power = band_power(kept)
     return _Sound(kept, power, active[first : first + len(power)])
 
 
@@ -246,7 +255,7 @@ def _stretches(mask: Mask) -> list[tuple[int, int]]:
 def _spans(mask: Mask) -> list[tuple[int, int]]:
     """The samples, from onset to offset, that each run of frames stands for."""
     return [
-        (first * FBANK.shift_samples + FIRST_SAMPLE, end * FBANK.shift_samples + FIRST_SAMPLE)
+        (first * SHIFT + FIRST_SAMPLE, end * SHIFT + FIRST_SAMPLE)
         for first, end in _stretches(mask)
     ]
 
@@ -287,7 +296,7 @@ def write(folder: Path, soundscapes: Iterable[Soundscape]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m export.train.soundscapes")
+    parser = argparse.ArgumentParser(prog="python -m export.train.data.soundscapes")
     parser.add_argument("--data", type=Path, required=True, help="folder of the recordings")
     parser.add_argument("--out", type=Path, required=True, help="folder of the soundscapes")
     parser.add_argument("--count", type=int, default=60, help="how many, of a minute each")

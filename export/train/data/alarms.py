@@ -15,6 +15,9 @@ from detector.records import SAMPLE_RATE, FloatArray
 SHIFT = SAMPLE_RATE // 100
 """Samples from a frame to the next."""
 
+CHIRP_S = (0.03, 0.15)
+"""How long a chirp is, in seconds."""
+
 Generator = np.random.Generator
 
 
@@ -38,6 +41,18 @@ def carbon_monoxide(rng: Generator, seconds: float = 14) -> Alarm:
     return _sound(rng, [(on, off), (on, off), (on, off), (on, pause)], _sounder(rng), seconds)
 
 
+def low_battery(rng: Generator, seconds: float = 8) -> Alarm:
+    """A single short chirp, as alarms give every half a minute when their battery is empty."""
+    return _sound(rng, [(rng.uniform(*CHIRP_S), 2 * seconds)], _sounder(rng), seconds)
+
+
+def pips(rng: Generator, seconds: float = 8) -> Alarm:
+    """Two to four quick beeps each second, as clocks and timers wake: no pause of seconds."""
+    count, on = int(rng.integers(2, 5)), rng.uniform(0.04, 0.1)
+    off, pause = rng.uniform(0.04, 0.1), rng.uniform(0.3, 0.8)
+    return _sound(rng, [(on, off)] * (count - 1) + [(on, pause)], _any_tone(rng), seconds)
+
+
 def beeps(rng: Generator, seconds: float = 7) -> Alarm:
     """Beeps of an oven, a lorry or a till: any tone, in a rhythm that is no alarm's."""
     while True:
@@ -45,7 +60,8 @@ def beeps(rng: Generator, seconds: float = 7) -> Alarm:
         count, pause = int(rng.integers(1, 7)), rng.uniform(0.8, 6)
         like_smoke = count == 3 and abs(on - 0.5) < 0.2 and abs(off - 0.5) < 0.2
         like_monoxide = count == 4 and on < 0.2 and off < 0.2
-        if not like_smoke and not like_monoxide:
+        like_chirp = count == 1 and on < CHIRP_S[1]
+        if not like_smoke and not like_monoxide and not like_chirp:
             break
     rhythm = [(on, off)] * (count - 1) + [(on, pause)]
     return _sound(rng, rhythm, _any_tone(rng), seconds)

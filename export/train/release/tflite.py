@@ -1,37 +1,14 @@
-"""YAMNet as a teacher: what it hears in the training recordings, as soft targets.
+"""YAMNet as it is given away: what the built-in model is measured against."""
 
-YAMNet (Google, Apache-2.0) was trained on AudioSet and has seen nothing of ESC-50. Its scores
-teach a second head that is left out of the bundle; only the rows that train are given to it.
-"""
-
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from detector.records import FloatArray
-from export.train.data import Row, read
 
 WINDOW = 15_600
 """Samples: 0.975 s."""
-HOP = 8_000
-"""Samples, between two windows that teach."""
 CLASSES = 521
-
-
-def teacher_scores(rows: Iterable[Row], model: Path, cache: Path) -> Iterator[FloatArray]:
-    """For each row (windows, CLASSES) float32; window i begins at sample i * HOP."""
-    cache.mkdir(parents=True, exist_ok=True)
-    yamnet = None
-    for row in rows:
-        file = cache / f"{row.path.stem}.npy"
-        if not file.exists():
-            yamnet = yamnet or Yamnet(model)
-            part = file.with_suffix(".part.npy")
-            np.save(part, yamnet.scores(read(row.path), HOP))
-            part.rename(file)
-        scores: FloatArray = np.load(file)
-        yield scores
 
 
 class Yamnet:

@@ -1,4 +1,4 @@
-"""Measures a bundle on held-out recordings: `python -m export.train.evaluate --data DIR`."""
+"""A bundle on held-out recordings: `python -m export.train.release.evaluate --data DIR`."""
 
 import argparse
 import json
@@ -10,16 +10,15 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from detector.features.fbank import LogMel
 from detector.inference.bundle import load_bundle
 from detector.inference.session import activate
 from detector.loading import Model, load_model
 from detector.pipeline import Pipeline, replay
 from detector.records import SAMPLE_RATE, AudioBlock, Event, FloatArray, Scores, Window
 from detector.settings.models import ModelSettings
-from export.train.augment import FRAMES, HEARD, active_frames
-from export.train.data import (
-    FBANK,
+from export.train.data.augment import FRAMES, HEARD, active_frames
+from export.train.data.log_mel import BINS, SHIFT, SILENCE, log_mel
+from export.train.data.recordings import (
     FREE,
     HELD_OUT,
     Row,
@@ -49,13 +48,13 @@ class Listener:
 
     def clip(self, samples: FloatArray) -> FloatArray:
         """(labels,): the scores of the recording's first window."""
-        scores: FloatArray = self.scores(window(LogMel(FBANK, SAMPLE_RATE).push(samples))[None])[0]
+        scores: FloatArray = self.scores(window(log_mel(samples))[None])[0]
         return scores
 
 
 def window(log_mel: FloatArray) -> FloatArray:
     """(FRAMES, mel_bins): the first frames of (t, mel_bins), padded as the extractor pads."""
-    rows = np.full((FRAMES, log_mel.shape[1]), FBANK.padding, np.float32)
+    rows = np.full((FRAMES, log_mel.shape[1]), SILENCE, np.float32)
     seen = log_mel[:HEARD]
     rows[: len(seen)] = seen
     return rows
@@ -98,7 +97,7 @@ def recall(model: Model, rows: Sequence[Row]) -> dict[str, Any]:
     delays, others = [], 0
     for row in rows:
         clip = read(row.path)
-        began = len(LEAD) + int(np.argmax(active_frames(power_mel(clip)))) * FBANK.shift_samples
+        began = len(LEAD) + int(np.argmax(active_frames(power_mel(clip)))) * SHIFT
         events = heard(model, np.concatenate((LEAD, clip, LEAD[: SAMPLE_RATE // 2])))
         starts = [(event.label, now) for event, now in events if event.type == "start"]
         own = [now for label, now in starts if label == row.labels[0] and now >= began]
@@ -116,7 +115,7 @@ def recall(model: Model, rows: Sequence[Row]) -> dict[str, Any]:
 def milliseconds(model: Path) -> float:
     """Median time of one window on one core."""
     listener = Listener(model)
-    x = np.zeros((1, FRAMES, FBANK.mel_bins), np.float32)
+    x = np.zeros((1, FRAMES, BINS), np.float32)
     took = []
     for _ in range(60):
         began = time.perf_counter()
@@ -141,7 +140,9 @@ def measure(model: Path, data: Path, slugs: Sequence[str]) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m export.train.evaluate", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m export.train.release.evaluate", description=__doc__
+    )
     parser.add_argument("--data", type=Path, required=True, help="folder of the recordings")
     parser.add_argument("--bundle", default="sounds", metavar="NAME|DIR")
     parser.add_argument("--streams", action="store_true", help="also through the whole pipeline")

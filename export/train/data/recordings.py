@@ -11,16 +11,17 @@ import soundfile
 import soxr
 
 from detector.errors import AudioFileError
-from detector.features.fbank import LogMel
 from detector.records import SAMPLE_RATE, FloatArray
-from detector.spec import Fbank
+from export.train.data.log_mel import magnitude_mel
 
-FBANK = Fbank()
 HELD_OUT = 5
 """The fold of ESC-50 that trains nothing, selects nothing and tunes nothing."""
 FREE = "CC0/CC-BY"
+POSITIVES = "positives"
+"""The kind of excerpts that hold one sound each: they train nothing, and count what is heard."""
 SPEECH = "speech"
-SMOKE, MONOXIDE, BEEP = "smoke_alarm", "co_alarm", "beep"
+MUSIC = "music"
+SMOKE, MONOXIDE, BEEP, CHIRP = "smoke_alarm", "co_alarm", "beep", "low_battery_chirp"
 SPEEDS = (0.84, 0.92, 1.0, 1.09, 1.19)
 """How fast each recording is heard in training; pitch follows, as of a smaller or larger thing."""
 
@@ -52,6 +53,8 @@ class Row:
     """0 outside ESC-50."""
     unknown: tuple[str, ...] = ()
     """Labels of which it is not known whether they are heard."""
+    kind: str = ""
+    """Of an excerpt of `rooms`: music, voices, ambience or positives."""
 
 
 def esc50(data: Path) -> list[Row]:
@@ -92,11 +95,38 @@ def backgrounds(data: Path) -> list[Row]:
     ]
 
 
+def rooms(data: Path) -> list[Row]:
+    """All excerpts of music, voices and rooms, and single sounds, in the order of the table.
+
+    Music carries its label. What else an excerpt may hold is unknown: nobody listened.
+    """
+    return [
+        Row(
+            data / "rooms" / row["filename"],
+            (MUSIC,) if row["kind"] == "music" else (),
+            row["source"],
+            row["licence"],
+            unknown=(*row["may_hold"].split(), *((MUSIC,) if row["kind"] == "voices" else ())),
+            kind=row["kind"],
+        )
+        for row in _table(data / "rooms" / "recordings.csv")
+    ]
+
+
+def rendered_music(folder: Path | None) -> list[Row]:
+    """What `export.train.data.music` left in `folder`."""
+    return [
+        Row(path, (MUSIC,), "rendered", "FluidR3_GM (MIT)", unknown=("church_bells",), kind="music")
+        for path in (sorted(folder.glob("*.flac")) if folder else ())
+    ]
+
+
 def label_slugs(data: Path) -> tuple[str, ...]:
     """The categories of ESC-50 in the order of their targets, then speech, alarms and beeps."""
     table = _table(data / "esc50" / "esc50.csv")
     categories = {int(row["target"]): row["category"] for row in table}
-    return (*(categories[target] for target in sorted(categories)), SPEECH, SMOKE, MONOXIDE, BEEP)
+    synthesised = (SMOKE, MONOXIDE, BEEP, CHIRP)
+    return (*(categories[target] for target in sorted(categories)), SPEECH, *synthesised, MUSIC)
 
 
 def training_rows(data: Path, held_out: int = HELD_OUT, *, ships: bool = True) -> list[Row]:
@@ -118,7 +148,13 @@ def training_rows(data: Path, held_out: int = HELD_OUT, *, ships: bool = True) -
         and clip.source not in elsewhere
         and (clip.licence == FREE or not ships)
     ]
-    return kept + speech(data)[::2] + backgrounds(data)[::2]
+    negatives = [row for row in rooms(data) if row.kind != POSITIVES and permissive(row.licence)]
+    return kept + speech(data)[::2] + backgrounds(data)[::2] + negatives
+
+
+def permissive(licence: str) -> bool:
+    """Whether what was made under it may train a model that ships under another licence."""
+    return not any(part in licence for part in ("GPL", "-SA", "-NC"))
 
 
 def read(path: Path) -> FloatArray:
@@ -138,20 +174,19 @@ def read(path: Path) -> FloatArray:
 
 
 def power_mel(samples: FloatArray) -> FloatArray:
-    """Mel energies before the logarithm, (t, mel_bins) float32, as the detector computes them.
+    """The squares of what the mel filters say, (t, mel_bins) float32.
 
-    Digital silence is zero, not the floor of the logarithm.
+    Of independent sounds they add, as energies do, though the filters sum magnitudes: their cross
+    terms vanish but for those of a filter's neighbouring bins.
     """
-    log_mel = LogMel(FBANK, SAMPLE_RATE).push(samples).astype(np.float64)
-    power = np.exp(log_mel * (2 * FBANK.std) + FBANK.mean) - FBANK.log_floor
-    return np.maximum(power, 0).astype(np.float32)
+    return magnitude_mel(samples) ** 2
 
 
 def cached_power(rows: Iterable[Row], cache: Path) -> Iterator[tuple[FloatArray, ...]]:
     """The mel energies of each row at each of SPEEDS, from the folder `cache` if they are there."""
     cache.mkdir(parents=True, exist_ok=True)
     for row in rows:
-        key = f"{FBANK.model_dump_json()} {SPEEDS} {row.path.name}"
+        key = f"magnitudes of 64 bands {SPEEDS} {row.path.parent.name} {row.path.name}"
         file = cache / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.npz"
         if not file.exists():
             samples = read(row.path)

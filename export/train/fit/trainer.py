@@ -5,46 +5,69 @@ import math
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import torch
 from torch import Tensor, nn
 
 from detector.errors import StateError
-from export.train.augment import FRAME, NO_LESSON, Composer, Example
-from export.train.data import FBANK
-from export.train.model import RARE, Shape, Sounds
-from export.train.teacher import CLASSES
+from export.graphs.graph import export_graph
+from export.train.data.augment import FRAMES, Composer, Example
+from export.train.data.log_mel import BINS, OFFSET, SILENCE
+from export.train.network.sounds import FRAME, Shape, Sounds
+from export.train.network.yamnet import Frozen, Weights
 
-ALL_KNOWN = torch.ones(1)
+Heard = list[Tensor]
+"""What stays YAMNet's: steps of 40, 80 and 160 ms, and its view of each patch."""
 
 
 @dataclass(frozen=True)
 class Plan:
     """The numbers of the recipe."""
 
-    steps: int = 5500
-    batch: int = 64
+    steps: int = 1200
+    batch: int = 32
     peak_rate: float = 1e-3
-    warm_up: int = 200
-    decay: float = 0.45
+    """Of what is new; what YAMNet learnt moves at `kept_rate` of it."""
+    kept_rate: float = 0.25
+    warm_up: int = 100
+    decay: float = 0.6
     """The share of the steps in which the rate falls to zero in a line."""
     weight_decay: float = 0.05
     frames: float = 0.7
     """Weight of the loss of the frames."""
-    teacher: float = 0.25
-    """Weight of the teacher's loss."""
-    average: float = 0.998
+    average: float = 0.995
     """Of the weights, a step: the bundle holds the average."""
-    seed: int = 20261122
-    save_every: int = 100
+    seed: int = 20261128
+    save_every: int = 50
 
     def rate(self, step: int) -> float:
         falling = (self.steps - step) / (self.decay * self.steps)
         return self.peak_rate * max(0.0, min(1.0, (step + 1) / self.warm_up, falling))
+
+
+class FrozenGraph:
+    """What does not learn, in ONNX Runtime: several times faster than PyTorch."""
+
+    def __init__(self, weights: Weights, fixed: int, work: Path, threads: int = 1) -> None:
+        path = work / f"frozen-{fixed}.onnx"
+        if not path.exists():
+            example = torch.zeros(2, FRAMES, BINS)
+            outputs = ("fine", "coarse", "middle", "patches")
+            export_graph(Frozen(weights, fixed), example, path, outputs=outputs)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        self._session = onnxruntime.InferenceSession(
+            path, options, providers=["CPUExecutionProvider"]
+        )
+
+    def __call__(self, log_mel: Tensor) -> Heard:
+        """(batch, FRAMES, BINS) to what `Sounds` is given."""
+        return [torch.from_numpy(x) for x in self._session.run(None, {"input": log_mel.numpy()})]
 
 
 class Batch:
@@ -54,11 +77,10 @@ class Batch:
         def stack(name: str) -> Tensor:
             return torch.from_numpy(np.stack([getattr(e, name) for e in examples]))
 
-        power = stack("power").clamp_min_(FBANK.log_floor)
-        self.input = power.log_().sub_(FBANK.mean).div_(2 * FBANK.std)
+        self.input = stack("power").sqrt_().add_(OFFSET).log_()
         self.heard = torch.tensor([example.heard for example in examples])
         self.target, self.known = stack("target"), stack("known")
-        self.frames, self.lesson = stack("frames"), stack("lesson")
+        self.frames = stack("frames")
 
     def mask(self, rng: np.random.Generator) -> None:
         """Hide bands of frequency and stretches of time (SpecAugment) behind the mean; then pad."""
@@ -66,58 +88,62 @@ class Batch:
         for x, heard in zip(self.input, self.heard.tolist(), strict=True):
             mean = float(x[:heard].mean())
             for _ in range(rng.integers(3)):
-                low, width = rng.integers(bins), rng.integers(1, 17)
+                low, width = rng.integers(bins), rng.integers(1, 9)
                 x[:, low : low + width] = mean
             for _ in range(rng.integers(3)):
                 first, length = rng.integers(heard), rng.integers(1, 31)
                 x[first : first + length] = mean
-            x[heard:] = FBANK.padding
+            x[heard:] = SILENCE
 
 
 class Trainer:
-    """The network, its average, its teacher's head and its optimiser; saved and resumed whole."""
+    """The network, its average and its optimiser; saved and resumed whole."""
 
-    def __init__(self, shape: Shape, plan: Plan, checkpoint: Path) -> None:
-        """Go on from `checkpoint` if it is there.
+    def __init__(self, shape: Shape, plan: Plan, weights: Weights, work: Path) -> None:
+        """Go on from the checkpoint in `work` if it is there.
 
         Raises:
             StateError: it is of another network or another plan.
         """
         torch.manual_seed(plan.seed)
-        self._recipe = f"{shape} {plan}"
-        self.plan, self.checkpoint, self.step = plan, checkpoint, 0
-        self.model = Sounds(shape)
-        self.taught = nn.Linear(shape.width, CLASSES)
-        nn.init.constant_(self.taught.bias, RARE)
+        self._recipe = f"{shape} {replace(plan, steps=0)}"
+        self.plan, self.checkpoint, self.step = plan, work / "checkpoint.pt", 0
+        self.frozen = FrozenGraph(weights, shape.fixed, work)
+        self.model = Sounds(shape, weights)
         self.average = copy.deepcopy(self.model).eval().requires_grad_(requires_grad=False)
-        modules = nn.ModuleList([self.model, self.taught])
+        new = {id(parameter) for parameter in self.model.new()}
         groups: list[dict[str, Any]] = [
-            {"params": [p for p in modules.parameters() if p.ndim > 1]},
-            {"params": [p for p in modules.parameters() if p.ndim <= 1], "weight_decay": 0.0},
+            {
+                "params": [
+                    p
+                    for p in self.model.parameters()
+                    if (id(p) in new) == fresh and (p.ndim > 1) == matrix
+                ],
+                "weight_decay": plan.weight_decay if matrix else 0.0,
+                "part": 1.0 if fresh else plan.kept_rate,
+            }
+            for fresh in (False, True)
+            for matrix in (False, True)
         ]
-        self.optimiser = torch.optim.AdamW(groups, weight_decay=plan.weight_decay)
-        if checkpoint.exists():
-            self._load(torch.load(checkpoint, weights_only=True))
+        self.optimiser = torch.optim.AdamW(groups)
+        if self.checkpoint.exists():
+            self._load(torch.load(self.checkpoint, weights_only=True))
 
-    def fit(self, composer: Composer, answers: Tensor) -> Sounds:
-        """Train to the plan's last step; return the averaged network.
-
-        Args:
-            composer: makes the examples.
-            answers: (windows, classes) 0..1, what the teacher says of each.
-        """
+    def fit(self, composer: Composer) -> Sounds:
+        """Train to the plan's last step; return the averaged network."""
         self.model.train()
-        began, losses = time.monotonic(), [0.0, 0.0, 0.0]
-        for batch in self._batches(composer):
+        began, losses = time.monotonic(), [0.0, 0.0]
+        for batch, heard in self._batches(composer):
+            kept = 0.98 if losses[0] else 0.0
             losses = [
-                0.98 * old + 0.02 * new
-                for old, new in zip(losses, self._update(batch, answers), strict=True)
+                kept * old + (1 - kept) * new
+                for old, new in zip(losses, self._update(batch, heard), strict=True)
             ]
             if self.step % self.plan.save_every == 0 or self.step == self.plan.steps:
                 self.save()
                 print(
                     f"step {self.step} rate {self.plan.rate(self.step):.2e} "
-                    f"labels {losses[0]:.3f} frames {losses[1]:.3f} teacher {losses[2]:.3f} "
+                    f"labels {losses[0]:.3f} frames {losses[1]:.3f} "
                     f"{time.monotonic() - began:.0f} s",
                     flush=True,
                 )
@@ -132,7 +158,6 @@ class Trainer:
                 "random": torch.get_rng_state(),
                 "model": self.model.state_dict(),
                 "average": self.average.state_dict(),
-                "taught": self.taught.state_dict(),
                 "optimiser": self.optimiser.state_dict(),
             },
             part,
@@ -149,43 +174,37 @@ class Trainer:
         torch.set_rng_state(state["random"])  # what is dropped out follows from it
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
-        self.taught.load_state_dict(state["taught"])
         self.optimiser.load_state_dict(state["optimiser"])
 
-    def _batches(self, composer: Composer) -> Iterator[Batch]:
-        """The batches of the steps to come, the next composed while one trains."""
+    def _batches(self, composer: Composer) -> Iterator[tuple[Batch, Heard]]:
+        """The batches of the steps to come and what YAMNet hears of them, made one ahead."""
 
-        def make(step: int) -> Batch:
+        def make(step: int) -> tuple[Batch, Heard]:
             rng = np.random.default_rng((self.plan.seed, step))
             batch = Batch([composer.compose(rng) for _ in range(self.plan.batch)])
             batch.mask(rng)
-            return batch
+            return batch, self.frozen(batch.input)
 
         with ThreadPoolExecutor(1) as pool:
             coming = pool.submit(make, self.step)
             while self.step < self.plan.steps:
-                batch = coming.result()
+                made = coming.result()
                 coming = pool.submit(make, self.step + 1)
-                yield batch
+                yield made
 
-    def _update(self, batch: Batch, answers: Tensor) -> list[float]:
+    def _update(self, batch: Batch, heard: Heard) -> list[float]:
         for group in self.optimiser.param_groups:
-            group["lr"] = self.plan.rate(self.step)
-        with torch.autocast("cpu", torch.bfloat16):
-            tokens = self.model.tokens(batch.input)
-            clip, frames = self.model.heads(tokens)
-            learnt = batch.lesson != NO_LESSON
-            taught = self.taught(tokens[learnt])
-        losses = [
+            group["lr"] = self.plan.rate(self.step) * group["part"]
+        *steps, patches = heard
+        steps = [x.to(memory_format=torch.channels_last) for x in steps]
+        clip, frames = self.model(*steps, patches)
+        losses = (
             _cross_entropy(clip, batch.target, batch.known).mean(),
             _frames_loss(frames, batch),
-            _cross_entropy(taught, answers[batch.lesson[learnt]], ALL_KNOWN).sum() / learnt.numel(),
-        ]
-        weights = (1.0, self.plan.frames, self.plan.teacher)
-        parts = [weight * loss for weight, loss in zip(weights, losses, strict=True)]
-        torch.stack(parts).sum().backward()  # type: ignore[no-untyped-call]
-        parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
-        nn.utils.clip_grad_norm_(parameters, 5.0)
+        )
+        loss = losses[0] + self.plan.frames * losses[1]
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
         self.optimiser.step()
         self.optimiser.zero_grad()
         self.step += 1
@@ -202,10 +221,7 @@ class Trainer:
         for old, new in zip(
             self.average.state_dict().values(), self.model.state_dict().values(), strict=True
         ):
-            if old.is_floating_point():
-                old.lerp_(new, 1 - kept)
-            else:
-                old.copy_(new)
+            old.lerp_(new, 1 - kept)
 
 
 def _cross_entropy(logits: Tensor, target: Tensor, known: Tensor) -> Tensor:

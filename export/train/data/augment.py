@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.records import FloatArray
-from export.train.data import FBANK, SPEEDS
+from export.train.data.log_mel import BINS
+from export.train.data.recordings import SPEEDS
 
 FRAMES = 512
 """Rows of the input."""
@@ -22,15 +23,12 @@ HEARD = 510
 """Whole frames in the detector's window; the other rows are padding."""
 VISIBLE = 70
 """Frames of active sound, 0.7 s, from which on a window carries the label."""
-TOKEN = 8
-"""Rows of the input that become a token."""
 FRAME = 4
 """Rows of the input that become a frame of the answer."""
-NO_LESSON = -1
+NOTHING = 0.27
+"""The share of the windows in which none of the labels is heard."""
 PAUSE = 30
 """Frames, 0.3 s: a sound that pauses for less is still heard."""
-UNHEARD = 4.0
-"""A teacher's word on a sound is asked for while what is mixed in is this much fainter (6 dB)."""
 
 Generator = np.random.Generator
 Mask = NDArray[np.bool_]
@@ -48,10 +46,6 @@ class Sound:
     """(t,) where anything but a pause is heard, at speed 1."""
     unknown: tuple[int, ...] = ()
     """Labels that it may hold as well."""
-    lesson: int = NO_LESSON
-    """Which row of the teacher's answers is of its first window; they are 50 frames apart."""
-    lessons: int = 0
-    """How many rows are of this recording."""
     visible: int = VISIBLE
     """Active frames from which on its labels are recognised."""
     speeds: tuple[float, ...] = SPEEDS
@@ -71,8 +65,6 @@ class Example:
     """(labels,) 0 where nothing is known of the label, else 1."""
     frames: FloatArray
     """(FRAMES / FRAME, labels) 0..1."""
-    lesson: NDArray[np.intp]
-    """(FRAMES / TOKEN,): which row of the teacher's answers is of this token, or NO_LESSON."""
 
 
 def active_frames(power: FloatArray) -> Mask:
@@ -179,13 +171,17 @@ class Composer:
     """Makes examples; the same generator makes the same example."""
 
     def __init__(
-        self, groups: list[list[Sound]], backgrounds: list[Sound], noise: FloatArray, labels: int
+        self,
+        groups: list[list[Sound]],
+        backgrounds: list[list[Sound]],
+        noise: FloatArray,
+        labels: int,
     ) -> None:
         """Take what there is to place.
 
         Args:
             groups: sounds of one kind each; one kind is drawn as often as another.
-            backgrounds: what may stand under everything.
+            backgrounds: what may stand under everything, by kind; one is drawn as often as another.
             noise: (t, mel_bins) energies of white noise.
             labels: how many there are.
         """
@@ -197,11 +193,11 @@ class Composer:
         heard, whole = self._extent(rng)
         out = _Canvas(heard, self._labels)
         kind = rng.random()
-        if kind < 0.14:
+        if kind < NOTHING:
             self._nothing(rng, out)
         else:
             out.add(rng, self._sound(rng), level=None, share=1.0, whole=whole)
-            if kind < 0.6:
+            if kind < NOTHING + 0.42:
                 self._second(rng, out, whole=whole)
             if rng.random() < 0.45:
                 self._background(rng, out, out.level * decibels(-rng.uniform(0, 30)))
@@ -209,7 +205,7 @@ class Composer:
                 self._hiss(rng, out, out.level * decibels(-rng.uniform(5, 45)))
         power = self._record(rng, out.power)
         power[heard:] = 0
-        return Example(power, heard, out.target, out.known, out.frame_targets(), out.lesson)
+        return Example(power, heard, out.target, out.known, out.frame_targets())
 
     def _record(self, rng: Generator, power: FloatArray) -> FloatArray:
         """The room, the microphone and what is done to its signal."""
@@ -249,15 +245,16 @@ class Composer:
 
     def _nothing(self, rng: Generator, out: "_Canvas") -> None:
         kind = rng.random()
-        if kind < 0.55:
+        if kind < 0.8:
             self._background(rng, out, level=None)
-        if kind > 0.45:
+        if kind > 0.65:
             self._hiss(rng, out, decibels(rng.uniform(-50, 55)))
-        if kind > 0.9:
+        if kind > 0.95:
             out.power *= 0  # digital silence
 
     def _background(self, rng: Generator, out: "_Canvas", level: float | None) -> None:
-        out.add_steady(rng, self._backgrounds[rng.integers(len(self._backgrounds))], level)
+        group = self._backgrounds[rng.integers(len(self._backgrounds))]
+        out.add_steady(rng, group[rng.integers(len(group))], level)
 
     def _hiss(self, rng: Generator, out: "_Canvas", level: float) -> None:
         """Steady noise of any colour, at times with a hum or a whistle in it."""
@@ -288,19 +285,14 @@ class _Canvas:
     known: FloatArray = field(init=False)
     frames: FloatArray = field(init=False)
     """(FRAMES, labels): which labels are heard in each row."""
-    lesson: NDArray[np.intp] = field(init=False)
-    _loud: FloatArray = field(init=False)
-    """(tokens,): energy of the loudest sound in each token, of all but steady noise."""
 
     def __post_init__(self) -> None:
-        self.power = np.zeros((FRAMES, FBANK.mel_bins), np.float32)
+        self.power = np.zeros((FRAMES, BINS), np.float32)
         self.target, self.known = (
             np.zeros(self.labels, np.float32),
             np.ones(self.labels, np.float32),
         )
         self.frames = np.zeros((FRAMES, self.labels), np.float32)
-        self.lesson = np.full(FRAMES // TOKEN, NO_LESSON, np.intp)
-        self._loud = np.zeros(FRAMES // TOKEN, np.float32)
 
     def add(
         self, rng: Generator, sound: Sound, level: float | None, share: float, *, whole: bool
@@ -334,20 +326,22 @@ class _Canvas:
                     self.frames[rows, label], share * mask[original], out=self.frames[rows, label]
                 )
         self._leave_unsaid(sound)
-        self._learn(sound, rows, original, level or loud)
 
     def add_steady(self, rng: Generator, sound: Sound, level: float | None) -> None:
         """A stretch of a background under everything."""
         pick = int(rng.integers(len(sound.speeds)))
         whole = sound.powers[pick]
         frames = (rng.integers(len(whole)) + np.arange(self.heard)) % len(whole)
-        power = whole[frames] * equaliser(rng, FBANK.mel_bins, 3)
+        power = whole[frames] * equaliser(rng, BINS, 3)
         loud = float(power.sum(axis=1).mean())
         self.power[: self.heard] += power * ((level or loud) / max(loud, 1e-12))
         self._leave_unsaid(sound)
-        if level is None:
-            original = (frames * sound.speeds[pick]).astype(np.intp)
-            self._learn(sound, slice(0, self.heard), original, loud)
+        for label in sound.labels:
+            if level is None:
+                self.target[label] = 1
+                self.frames[: self.heard, label] = 1
+            elif not self.target[label]:
+                self.known[label] = 0
 
     def fade(self, share: float) -> None:
         """The sounds placed so far are fainter than the next."""
@@ -363,20 +357,3 @@ class _Canvas:
         for label in sound.unknown:
             if not self.target[label]:
                 self.known[label] = 0
-
-    def _learn(self, sound: Sound, rows: slice, original: NDArray[np.intp], loud: float) -> None:
-        """What the teacher said of the recording is asked of the tokens in which it prevails."""
-        tokens = np.arange(-(-rows.start // TOKEN), rows.stop // TOKEN)
-        if not len(tokens):
-            return
-        others = self._loud[tokens]
-        prevails = loud > others * UNHEARD
-        unclear = ~prevails & (loud * UNHEARD > others)
-        if sound.lessons:
-            middle = np.minimum(tokens * TOKEN + TOKEN // 2 - rows.start, len(original) - 1)
-            which = np.clip((original[middle] - 48 + 25) // 50, 0, sound.lessons - 1)
-            self.lesson[tokens[prevails]] = sound.lesson + which[prevails]
-        else:
-            unclear |= prevails
-        self.lesson[tokens[unclear]] = NO_LESSON
-        self._loud[tokens] = np.maximum(others, loud)

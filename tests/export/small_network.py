@@ -1,4 +1,4 @@
-"""The network: convolutions that halve time and frequency, then attention over what is left."""
+"""A small spectrogram transformer with two heads, on which tests export and convert graphs."""
 
 from dataclasses import dataclass
 from math import prod

@@ -1,0 +1,1 @@
+"""What trains: recordings, sounds that are synthesised, and windows composed of them."""

@@ -1,0 +1,1 @@
+"""The network: YAMNet, what is trained on it, and both opinions in one graph."""

@@ -1,0 +1,126 @@
+"""Two opinions in one graph: what was trained here, and YAMNet's own, patch by patch.
+
+They err differently: what both hear is there far more often than what one of them hears.
+"""
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from export.train.network.sounds import FRAME, Sounds
+from export.train.network.yamnet import PATCH, Frozen, Weights, classifier
+
+
+def audioset_classes() -> dict[str, tuple[int, ...]]:
+    """For each label, the classes of YAMNet that mean it.
+
+    Chosen by hand from their names and, where those leave a doubt, by what names more clips of
+    folds 1 to 4 right.
+    """
+    classes: dict[str, tuple[int, ...]] = {}
+    file = Path(__file__).with_name("yamnet_labels.csv")
+    with file.open(newline="", encoding="utf-8") as lines:
+        for row in csv.DictReader(lines):
+            classes[row["label"]] = (*classes.get(row["label"], ()), int(row["class"]))
+    return classes
+
+
+@dataclass(frozen=True)
+class Weighing:
+    """How much each opinion counts, in logits: own * trained + other * YAMNet's + bias."""
+
+    own: float = 0.5
+    other: float = 0.5
+    bias: float = 0.0
+
+
+class Fused(nn.Module):
+    """(batch, frames, 64) to logits: (batch, labels) and (batch, frames / 4, labels).
+
+    A label that was not trained is YAMNet's alone; one that YAMNet does not have is ours alone.
+    A frame gets YAMNet's best opinion of the patches that cover it.
+    """
+
+    places: Tensor
+    """(labels, k): which of the classes mean the label; the first again where there are fewer."""
+    clip_weights: Tensor
+    """(3, labels): of what was trained, of YAMNet's, and what is added."""
+    frames_weights: Tensor
+
+    def __init__(
+        self,
+        weights: Weights,
+        sounds: Sounds,
+        slugs: Sequence[str],
+        classes: Mapping[str, Sequence[int]],
+        clip: Weighing,
+        frames: Weighing,
+    ) -> None:
+        """Put them together.
+
+        Args:
+            weights: YAMNet's.
+            sounds: what was trained.
+            slugs: the labels: those that were trained, in their order, then the others.
+            classes: YAMNet's, for each label that it has.
+            clip: for the window.
+            frames: for its frames.
+        """
+        super().__init__()
+        self.frozen, self.sounds = Frozen(weights, sounds.shape.fixed), sounds
+        self.trained = sounds.shape.labels
+        wanted = sorted({one for each in classes.values() for one in each})
+        self.classes = classifier(weights, wanted)
+        widest = max(map(len, classes.values()))
+        table = [[wanted.index(one) for one in classes.get(slug, wanted[:1])] for slug in slugs]
+        places = torch.tensor([[*each, *each[:1] * (widest - len(each))] for each in table])
+        self.register_buffer("places", places)
+        for name, weighing in (("clip", clip), ("frames", frames)):
+            rows = [
+                (0.0, 1.0, 0.0)
+                if i >= self.trained
+                else (weighing.own, weighing.other, weighing.bias)
+                if slug in classes
+                else (1.0, 0.0, 0.0)
+                for i, slug in enumerate(slugs)
+            ]
+            self.register_buffer(f"{name}_weights", torch.tensor(rows).T.contiguous())
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        *steps, patches = self.frozen(x)
+        clip, frames = self.sounds(*steps, patches)
+        other = self.other(patches)
+        by_frame = self.by_frame(other, frames.shape[1])
+        return (
+            self._weigh(self.clip_weights, clip, other.amax(dim=1)),
+            self._weigh(self.frames_weights, frames, by_frame),
+        )
+
+    def other(self, patches: Tensor) -> Tensor:
+        """(batch, patches, labels): YAMNet's logit of each label's best class."""
+        classes = self.classes(patches)
+        count = len(self.places)
+        found: Tensor = classes[:, :, self.places.flatten()].reshape(*classes.shape[:2], count, -1)
+        return found.amax(dim=3)
+
+    def by_frame(self, other: Tensor, frames: int) -> Tensor:
+        """(batch, frames, labels): the best of the patches that cover a frame."""
+        hop = self.frozen.patches.hop // FRAME
+        covering = PATCH // self.frozen.patches.hop
+        parts = other.shape[1] + covering - 1
+        best = torch.stack(
+            [other[:, max(0, part - covering + 1) : part + 1].amax(dim=1) for part in range(parts)],
+            dim=1,
+        ).repeat_interleave(hop, dim=1)
+        before = best[:, :1].expand(-1, frames - parts * hop, -1)
+        return torch.cat((before, best), dim=1)
+
+    def _weigh(self, weights: Tensor, own: Tensor, other: Tensor) -> Tensor:
+        missing = other[..., self.trained :]
+        own = torch.cat((own, torch.zeros_like(missing)), dim=-1)
+        weighed: Tensor = weights[0] * own + weights[1] * other + weights[2]
+        return weighed

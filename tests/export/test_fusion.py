@@ -1,0 +1,98 @@
+"""Both opinions in one graph: which counts for which label, and when."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="the recipe needs torch")
+
+import onnx
+import onnxruntime
+import torch
+
+from export.graphs.graph import export_graph
+from export.train.network.fusion import Fused, Weighing, audioset_classes
+from export.train.network.sounds import Shape, Sounds
+from export.train.network.yamnet import PATCH, Patches
+from tests.export.yamnet_weights import random_weights
+
+pytestmark = pytest.mark.export
+
+WEIGHTS = random_weights()
+SLUGS = ("dog", "ours_alone", "theirs_alone")
+CLASSES = {"dog": (69, 70), "theirs_alone": (11,)}
+
+
+def fused(own: float, other: float) -> Fused:
+    torch.manual_seed(0)
+    sounds = Sounds(Shape(labels=2, width=16), WEIGHTS)
+    torch.nn.init.normal_(sounds.clip.attend.weight, std=0.02)
+    weighing = Weighing(own, other)
+    return Fused(WEIGHTS, sounds, SLUGS, CLASSES, weighing, weighing).eval()
+
+
+def windows(count: int = 2) -> torch.Tensor:
+    rng = np.random.default_rng(1)
+    return torch.from_numpy(rng.normal(-3, 2, (count, 512, 64)).astype(np.float32))
+
+
+@torch.no_grad()
+def test_each_label_counts_the_opinions_that_it_has() -> None:
+    clip, frames = fused(1.0, 0.0)(windows())
+    both, both_frames = fused(0.75, 0.25)(windows())
+    other, other_frames = fused(0.0, 1.0)(windows())
+    np.testing.assert_allclose(both[:, 0], 0.75 * clip[:, 0] + 0.25 * other[:, 0], atol=1e-4)
+    np.testing.assert_array_equal(both[:, 1], clip[:, 1])
+    np.testing.assert_array_equal(both[:, 2], other[:, 2])
+    np.testing.assert_allclose(
+        both_frames[..., 0], 0.75 * frames[..., 0] + 0.25 * other_frames[..., 0], atol=1e-4
+    )
+    assert both_frames.shape == (2, 128, 3)
+
+
+@torch.no_grad()
+def test_a_frame_has_the_best_opinion_of_the_patches_that_cover_it() -> None:
+    network = fused(0.0, 1.0)
+    by_patch = torch.zeros(1, 9, 1)
+    by_patch[0, 4] = 5.0  # from row 32 + 4 * 48 on, for 96 rows
+    frames = network.by_frame(by_patch, 128)[0, :, 0]
+    first = (512 - PATCH - 8 * 48 + 4 * 48) // 4
+    assert np.flatnonzero(frames).tolist() == list(range(first, first + PATCH // 4))
+
+
+@torch.no_grad()
+def test_the_last_patch_ends_where_the_window_ends() -> None:
+    patches = Patches(WEIGHTS)
+    quiet = torch.zeros(1, 256, 64, 8)
+    loud = quiet.clone()
+    loud[:, :, -1] += 1
+    changed = (patches(loud) != patches(quiet))[0].any(dim=1)
+    assert changed.tolist() == [False] * 8 + [True]
+
+
+def test_the_graph_holds_what_both_share_once_and_says_what_the_network_says(
+    tmp_path: Path,
+) -> None:
+    network, path = fused(0.5, 0.5), tmp_path / "model.onnx"
+    export_graph(network, windows(), path, outputs=("clip", "frames"))
+    kernels = [
+        tensor.name
+        for tensor in onnx.load(path).graph.initializer
+        if list(tensor.dims) == [512, 512, 1, 1]
+    ]
+    assert len(kernels) == 5
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    with torch.no_grad():
+        expected = network(windows(3))
+    for found, wanted in zip(
+        session.run(None, {"input": windows(3).numpy()}), expected, strict=True
+    ):
+        np.testing.assert_allclose(found, wanted, atol=1e-4)
+
+
+def test_the_table_names_classes_of_yamnet() -> None:
+    table = audioset_classes()
+    assert table["dog"][0] == 69
+    assert table["scream"] == (11,)
+    assert all(0 <= one < 521 for classes in table.values() for one in classes)
