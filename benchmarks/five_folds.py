@@ -3,7 +3,7 @@
     python benchmarks/five_folds.py --data DIR --yamnet FILE [--steps N] [--work DIR]
 
 Five networks, each trained on the other four folds whatever their licence, so none of them ships,
-and named by alone, without YAMNet's own opinion beside it. Clips
+and fused with YAMNet's own opinion as the built-in model is. Clips
 whose source occurs in the held-out fold as well do not train. A fold that is done is not done
 again: the command goes on where it was interrupted.
 """
@@ -20,14 +20,15 @@ from export.train.data.log_mel import log_mel
 from export.train.data.recordings import Row, esc50, label_slugs, read, training_rows
 from export.train.fit.recipe import train
 from export.train.fit.trainer import Plan
-from export.train.network.sounds import Whole
+from export.train.network.fusion import Fused
 from export.train.network.yamnet import read_weights
+from export.train.release.bundle import fuse
 from export.train.release.evaluate import categories, window
 
 BATCH = 50
 
 
-def right(model: Whole, rows: list[Row], slugs: tuple[str, ...], among: int) -> int:
+def right(model: Fused, rows: list[Row], slugs: tuple[str, ...], among: int) -> int:
     """How many clips get their own category's score as the highest, one window each."""
     count = 0
     for i in range(0, len(rows), BATCH):
@@ -61,8 +62,8 @@ def main() -> None:
         done = work / "right.json"
         if not done.exists():
             training = training_rows(options.data, fold, ships=False)
-            sounds = train(training, slugs, work, options.yamnet, Plan(steps=options.steps))
-            model = Whole(weights, sounds).eval()
+            sounds, view = train(training, slugs, work, options.yamnet, Plan(steps=options.steps))
+            model = fuse(sounds, view, weights, options.data)
             done.write_text(json.dumps(right(model, held_out, slugs, among)))
         named = json.loads(done.read_text())
         total += named

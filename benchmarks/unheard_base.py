@@ -40,7 +40,7 @@ def main() -> None:
     slugs = tuple(slug for slug in label_slugs(options.data) if slug not in left_out)
     rows = [row for row in training_rows(options.data) if not {*row.labels} & {*left_out}]
     options.work.mkdir(parents=True, exist_ok=True)
-    sounds = train(rows, slugs, options.work, options.yamnet, Plan(steps=options.steps))
+    sounds, _ = train(rows, slugs, options.work, options.yamnet, Plan(steps=options.steps))
     model = Whole(read_weights(options.yamnet), sounds)
     graph = options.work / "model.onnx"
     example = torch.zeros(2, FRAMES, BINS)

@@ -8,7 +8,7 @@ from export.train.data.recordings import label_slugs, rendered_music, training_r
 from export.train.fit.recipe import train
 from export.train.fit.trainer import Plan
 from export.train.network.yamnet import read_weights
-from export.train.release.bundle import release
+from export.train.release.bundle import fuse, release
 
 
 def main() -> None:
@@ -25,10 +25,10 @@ def main() -> None:
     options.work.mkdir(parents=True, exist_ok=True)
     slugs = label_slugs(options.data)
     rows = training_rows(options.data) + rendered_music(options.music)
-    sounds = train(rows, slugs, options.work, options.yamnet, Plan(steps=options.steps))
+    sounds, view = train(rows, slugs, options.work, options.yamnet, Plan(steps=options.steps))
     if options.out:
-        weights = read_weights(options.yamnet)
-        spec = release(sounds, weights, options.data, options.music, options.out, options.work)
+        model = fuse(sounds, view, read_weights(options.yamnet), options.data)
+        spec = release(model, options.data, options.music, options.out, options.work)
         print(json.dumps({"metrics": spec.metrics, "parity": spec.parity}, indent=2))
 
 

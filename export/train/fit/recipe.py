@@ -1,6 +1,7 @@
 """The recipe: which sounds are drawn how often, and the network that is trained on them."""
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,8 @@ from export.train.data.recordings import (
     power_mel,
 )
 from export.train.fit.trainer import Plan, Trainer
-from export.train.network.sounds import Shape, Sounds
+from export.train.fit.view import fit_view, pieces, views
+from export.train.network.sounds import Shape, Sounds, View
 from export.train.network.yamnet import read_weights
 
 ALARMS = 80
@@ -34,6 +36,8 @@ CHIRPS = 50
 SPEECH_SHARE = 3
 """Speech varies more than any category: it is drawn this many times as often."""
 MUSIC_SHARE = 2
+VIEW = 1024
+"""Values of YAMNet's view of a patch."""
 NEGATIVES = 40
 """How many of each kind are synthesised."""
 
@@ -107,8 +111,8 @@ def electrical(seed: int) -> list[Sound]:
 
 def train(
     rows: Sequence[Row], slugs: tuple[str, ...], work: Path, yamnet: Path, plan: Plan
-) -> Sounds:
-    """The trained network; goes on from the checkpoint in `work` if there is one.
+) -> tuple[Sounds, View]:
+    """What is trained; goes on from the checkpoint in `work` if there is one.
 
     Args:
         rows: the recordings that train.
@@ -116,16 +120,28 @@ def train(
         work: for the checkpoint and what is computed once.
         yamnet: yamnet.tflite, whose convolutions it begins with.
         plan: how long, and how.
+
+    Returns:
+        The fine-tuned convolutions with their heads, and the layer on YAMNet's own view.
     """
     torch.set_num_threads(2)
     trainer = Trainer(Shape(len(slugs)), plan, read_weights(yamnet), work)
-    if trainer.step >= plan.steps:
-        return trainer.average
+    view, file = View(VIEW, len(slugs)).eval(), work / "view.pt"
+    if trainer.step >= plan.steps and file.exists():
+        view.load_state_dict(torch.load(file, weights_only=True))
+        return trainer.average, view
     by_label, backgrounds = recorded(rows, slugs, work)
+    others = [*synthesised(slugs, plan.seed), electrical(plan.seed)]
+    every = chain(*by_label, *backgrounds, *others)
+    if not file.exists():
+        each = {id(sound): sound for sound in every}.values()
+        seen = views((piece for x in each for piece in pieces(x, len(slugs))), trainer.frozen)
+        torch.save(fit_view(*seen).state_dict(), file)
+    view.load_state_dict(torch.load(file, weights_only=True))
     groups = [group for group in by_label if group]
     groups += [by_label[slugs.index(SPEECH)]] * (SPEECH_SHARE - 1)
     groups += [by_label[slugs.index(MUSIC)]] * (MUSIC_SHARE - 1)
-    groups += synthesised(slugs, plan.seed)
-    backgrounds.append(electrical(plan.seed))
+    groups += others[:-1]
+    backgrounds.append(others[-1])
     noise = np.random.default_rng(plan.seed).normal(0, 0.1, 30 * 16_000).astype(np.float32)
-    return trainer.fit(Composer(groups, backgrounds, power_mel(noise), len(slugs)))
+    return trainer.fit(Composer(groups, backgrounds, power_mel(noise), len(slugs))), view

@@ -1,17 +1,17 @@
-"""Two opinions in one graph: what was trained here, and YAMNet's own, patch by patch.
+"""Several opinions in one graph: what was trained here, and YAMNet's own, patch by patch.
 
-They err differently: what both hear is there far more often than what one of them hears.
+They err differently: what all hear is there far more often than what one of them hears.
 """
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from export.train.network.sounds import FRAME, Sounds
+from export.train.network.sounds import FRAME, Sounds, View
 from export.train.network.yamnet import PATCH, Frozen, Weights, classifier
 
 
@@ -31,11 +31,29 @@ def audioset_classes() -> dict[str, tuple[int, ...]]:
 
 @dataclass(frozen=True)
 class Weighing:
-    """How much each opinion counts, in logits: own * trained + other * YAMNet's + bias."""
+    """How much each opinion counts, in logits."""
 
-    own: float = 0.5
-    other: float = 0.5
-    bias: float = 0.0
+    tuned: float
+    """Of the fine-tuned convolutions."""
+    view: float
+    """Of the layer on YAMNet's own view; frames have none."""
+    classes: float
+    """Of YAMNet's own classes."""
+
+    def rows(
+        self, slugs: Sequence[str], trained: int, classes: Collection[str]
+    ) -> list[tuple[float, float, float]]:
+        """For each label; one that lacks an opinion counts the others for more."""
+        found = []
+        for i, slug in enumerate(slugs):
+            if i >= trained:
+                found.append((0.0, 0.0, 1.0))
+            elif slug in classes:
+                found.append((self.tuned, self.view, self.classes))
+            else:
+                whole = (self.tuned + self.view + self.classes) / (self.tuned + self.view)
+                found.append((self.tuned * whole, self.view * whole, 0.0))
+        return found
 
 
 class Fused(nn.Module):
@@ -48,13 +66,14 @@ class Fused(nn.Module):
     places: Tensor
     """(labels, k): which of the classes mean the label; the first again where there are fewer."""
     clip_weights: Tensor
-    """(3, labels): of what was trained, of YAMNet's, and what is added."""
+    """(3, labels): of what was fine-tuned, of the view, and of YAMNet's classes."""
     frames_weights: Tensor
 
     def __init__(
         self,
         weights: Weights,
         sounds: Sounds,
+        view: View,
         slugs: Sequence[str],
         classes: Mapping[str, Sequence[int]],
         clip: Weighing,
@@ -64,7 +83,8 @@ class Fused(nn.Module):
 
         Args:
             weights: YAMNet's.
-            sounds: what was trained.
+            sounds: what was fine-tuned.
+            view: what was trained on YAMNet's own view.
             slugs: the labels: those that were trained, in their order, then the others.
             classes: YAMNet's, for each label that it has.
             clip: for the window.
@@ -72,6 +92,7 @@ class Fused(nn.Module):
         """
         super().__init__()
         self.frozen, self.sounds = Frozen(weights, sounds.shape.fixed), sounds
+        self.view = view
         self.trained = sounds.shape.labels
         wanted = sorted({one for each in classes.values() for one in each})
         self.classes = classifier(weights, wanted)
@@ -80,14 +101,7 @@ class Fused(nn.Module):
         places = torch.tensor([[*each, *each[:1] * (widest - len(each))] for each in table])
         self.register_buffer("places", places)
         for name, weighing in (("clip", clip), ("frames", frames)):
-            rows = [
-                (0.0, 1.0, 0.0)
-                if i >= self.trained
-                else (weighing.own, weighing.other, weighing.bias)
-                if slug in classes
-                else (1.0, 0.0, 0.0)
-                for i, slug in enumerate(slugs)
-            ]
+            rows = weighing.rows(slugs, self.trained, classes)
             self.register_buffer(f"{name}_weights", torch.tensor(rows).T.contiguous())
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -96,8 +110,8 @@ class Fused(nn.Module):
         other = self.other(patches)
         by_frame = self.by_frame(other, frames.shape[1])
         return (
-            self._weigh(self.clip_weights, clip, other.amax(dim=1)),
-            self._weigh(self.frames_weights, frames, by_frame),
+            self._weigh(self.clip_weights, clip, self.view(patches), other.amax(dim=1)),
+            self._weigh(self.frames_weights, frames, torch.zeros_like(frames), by_frame),
         )
 
     def other(self, patches: Tensor) -> Tensor:
@@ -119,8 +133,8 @@ class Fused(nn.Module):
         before = best[:, :1].expand(-1, frames - parts * hop, -1)
         return torch.cat((before, best), dim=1)
 
-    def _weigh(self, weights: Tensor, own: Tensor, other: Tensor) -> Tensor:
-        missing = other[..., self.trained :]
-        own = torch.cat((own, torch.zeros_like(missing)), dim=-1)
-        weighed: Tensor = weights[0] * own + weights[1] * other + weights[2]
+    def _weigh(self, weights: Tensor, tuned: Tensor, view: Tensor, classes: Tensor) -> Tensor:
+        missing = torch.zeros_like(classes[..., self.trained :])
+        tuned, view = (torch.cat((each, missing), dim=-1) for each in (tuned, view))
+        weighed: Tensor = weights[0] * tuned + weights[1] * view + weights[2] * classes
         return weighed

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from export.train.network.yamnet import CONVOLUTIONS, Frozen, Weights, convolution
@@ -81,6 +82,23 @@ class ClipHead(nn.Module):
         heard: Tensor = (weights * self.classify(steps)).sum(dim=1)
         whole: Tensor = self.overall(steps.mean(dim=1))
         return heard + whole
+
+
+class View(nn.Module):
+    """(batch, patches, dim) to (batch, labels): a linear layer on their mean and their maximum."""
+
+    def __init__(self, dim: int, labels: int) -> None:
+        super().__init__()
+        self.layer = nn.Linear(2 * dim, labels)
+
+    @staticmethod
+    def pool(patches: Tensor) -> Tensor:
+        """(batch, 2 * dim)."""
+        return torch.cat((patches.mean(dim=1), patches.amax(dim=1)), dim=1)
+
+    def forward(self, patches: Tensor) -> Tensor:
+        logits: Tensor = self.layer(self.pool(patches))
+        return logits
 
 
 class FrameHead(nn.Module):

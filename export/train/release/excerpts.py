@@ -13,7 +13,7 @@ from detector.pipeline import Pipeline, replay
 from detector.records import SAMPLE_RATE, AudioBlock, FloatArray, Scores, Window
 from export.train.data.recordings import POSITIVES, Row, permissive, read, rooms
 
-LEAD_S = 6.0
+LEAD_S = 3.0
 """A quiet room before each excerpt: a detector runs long before something is heard."""
 LEAD_LEVEL = 1e-3
 """Its noise: -60 dBFS."""
