@@ -14,7 +14,7 @@ import torch
 from export.graphs.graph import export_graph
 from export.train.network.fusion import Fused, Weighing, audioset_classes
 from export.train.network.sounds import Shape, Sounds, View
-from export.train.network.yamnet import PATCH, Patches
+from export.train.network.yamnet import HEARD, PATCH, Frozen
 from tests.export.yamnet_weights import random_weights
 
 pytestmark = pytest.mark.export
@@ -52,23 +52,26 @@ def test_each_label_counts_the_opinions_that_it_has() -> None:
 
 
 @torch.no_grad()
-def test_a_frame_has_the_best_opinion_of_the_patches_that_cover_it() -> None:
-    network = fused(1e-9, 0.0, 1.0)
-    by_patch = torch.zeros(1, 9, 1)
-    by_patch[0, 4] = 5.0  # from row 32 + 4 * 48 on, for 96 rows
-    frames = network.by_frame(by_patch, 128)[0, :, 0]
-    first = (512 - PATCH - 8 * 48 + 4 * 48) // 4
-    assert np.flatnonzero(frames).tolist() == list(range(first, first + PATCH // 4))
+def test_a_frame_has_the_opinion_of_the_patch_that_it_is_in() -> None:
+    by_patch = torch.tensor([[[1.0], [2.0], [3.0], [4.0], [5.0]]])
+    frames = fused(1e-9, 0.0, 1.0).by_frame(by_patch, 128)[0, :, 0]
+    rows = 4 * np.arange(128) + 2  # the middle of each frame
+    expected = np.clip((rows - (HEARD - 5 * PATCH)) // PATCH, 0, 4) + 1
+    assert frames.tolist() == expected.tolist()
 
 
 @torch.no_grad()
-def test_the_last_patch_ends_where_the_window_ends() -> None:
-    patches = Patches(WEIGHTS)
-    quiet = torch.zeros(1, 256, 64, 8)
+def test_each_patch_is_heard_alone_and_the_last_ends_where_the_window_ends() -> None:
+    frozen = Frozen(WEIGHTS, 23).eval()
+    quiet = torch.full((1, 512, 64), -6.0)
+    for first, changed in ((HEARD - 1, 4), (HEARD - PATCH, 4), (HEARD - PATCH - 1, 3), (30, 0)):
+        loud = quiet.clone()
+        loud[:, first] += 5
+        differs = (frozen.patches(loud) != frozen.patches(quiet))[0].any(dim=1)
+        assert np.flatnonzero(differs).tolist() == [changed]
     loud = quiet.clone()
-    loud[:, :, -1] += 1
-    changed = (patches(loud) != patches(quiet))[0].any(dim=1)
-    assert changed.tolist() == [False] * 8 + [True]
+    loud[:, HEARD:] += 5
+    assert torch.equal(frozen.patches(loud), frozen.patches(quiet))
 
 
 def test_the_graph_holds_what_both_share_once_and_says_what_the_network_says(

@@ -12,9 +12,10 @@ pytest.importorskip("ai_edge_litert", reason="runs the .tflite file")
 import torch
 from ai_edge_litert import interpreter
 
-from export.train.data.log_mel import log_mel, mel_matrix
+from export.train.data.augment import FRAMES
+from export.train.data.log_mel import BINS, log_mel, mel_matrix
 from export.train.data.recordings import read
-from export.train.network.yamnet import PATCH, Patches, Trunk, classifier, read_weights
+from export.train.network.yamnet import HEARD, PATCH, Frozen, classifier, read_weights
 from export.train.release.tflite import WINDOW, Yamnet
 
 SHARED = Path(os.environ.get("AUDIO_DATA") or Path(__file__).parents[3] / "shared" / "data").parent
@@ -39,12 +40,13 @@ def test_the_mel_filters_are_those_in_the_file() -> None:
 @torch.no_grad()
 def test_a_patch_scores_what_the_file_scores_but_for_its_integers() -> None:
     weights = read_weights(MODEL)
-    trunk, patches, classify = Trunk(weights, 23), Patches(weights), classifier(weights, range(521))
+    frozen, classify = Frozen(weights, 23).eval(), classifier(weights, range(521))
     yamnet, apart = Yamnet(MODEL), []
     for path in sorted((SHARED / "data" / "esc50" / "audio").glob("*.ogg"))[::200]:
         samples = read(path)[:WINDOW]
-        patch = torch.from_numpy(log_mel(samples)[None, :PATCH])
-        scores = classify(patches(trunk(patch)[1]))[0, 0].sigmoid().numpy()
+        window = torch.zeros(1, FRAMES, BINS)
+        window[0, HEARD - PATCH : HEARD] = torch.from_numpy(log_mel(samples)[:PATCH])
+        scores = classify(frozen.patches(window))[0, -1].sigmoid().numpy()
         apart.append(np.abs(scores - yamnet.window(samples)).max())
     assert np.median(apart) < 0.05
     assert max(apart) < 0.15

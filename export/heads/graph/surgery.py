@@ -16,7 +16,7 @@ from detector.errors import BundleError
 from detector.records import FloatArray
 
 OUTPUTS = ("clip", "frames")
-HIDDEN = "hidden"
+HIDDEN = "given_to_the_head"
 """What a graph may call the tensor that a new layer is to be given: of one that answers by more
 than linear layers, nothing else tells."""
 _OLDEST_OPSET = 13

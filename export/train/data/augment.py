@@ -16,11 +16,10 @@ from numpy.typing import NDArray
 from detector.records import FloatArray
 from export.train.data.log_mel import BINS
 from export.train.data.recordings import SPEEDS
+from export.train.network.yamnet import HEARD
 
 FRAMES = 512
 """Rows of the input."""
-HEARD = 510
-"""Whole frames in the detector's window; the other rows are padding."""
 VISIBLE = 70
 """Frames of active sound, 0.7 s, from which on a window carries the label."""
 FRAME = 4

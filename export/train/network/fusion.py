@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from export.train.network.sounds import FRAME, Sounds, View
-from export.train.network.yamnet import PATCH, Frozen, Weights, classifier
+from export.train.network.yamnet import HEARD, PATCH, Frozen, Weights, classifier
 
 
 def audioset_classes() -> dict[str, tuple[int, ...]]:
@@ -60,7 +60,7 @@ class Fused(nn.Module):
     """(batch, frames, 64) to logits: (batch, labels) and (batch, frames / 4, labels).
 
     A label that was not trained is YAMNet's alone; one that YAMNet does not have is ours alone.
-    A frame gets YAMNet's best opinion of the patches that cover it.
+    A frame gets YAMNet's opinion of the patch that it is in.
     """
 
     places: Tensor
@@ -122,16 +122,10 @@ class Fused(nn.Module):
         return found.amax(dim=3)
 
     def by_frame(self, other: Tensor, frames: int) -> Tensor:
-        """(batch, frames, labels): the best of the patches that cover a frame."""
-        hop = self.frozen.patches.hop // FRAME
-        covering = PATCH // self.frozen.patches.hop
-        parts = other.shape[1] + covering - 1
-        best = torch.stack(
-            [other[:, max(0, part - covering + 1) : part + 1].amax(dim=1) for part in range(parts)],
-            dim=1,
-        ).repeat_interleave(hop, dim=1)
-        before = best[:, :1].expand(-1, frames - parts * hop, -1)
-        return torch.cat((before, best), dim=1)
+        """(batch, frames, labels): of the patch that a frame is in, or of the nearest."""
+        row = FRAME * torch.arange(frames) + FRAME // 2 - (HEARD - other.shape[1] * PATCH)
+        found: Tensor = other[:, (row // PATCH).clamp(0, other.shape[1] - 1)]
+        return found
 
     def _weigh(self, weights: Tensor, tuned: Tensor, view: Tensor, classes: Tensor) -> Tensor:
         missing = torch.zeros_like(classes[..., self.trained :])

@@ -20,6 +20,8 @@ CLASSES = 521
 PATCH = 96
 """Frames of 10 ms that YAMNet scores at once. The zeros around them are part of what it learnt:
 over longer stretches its classes mean nothing."""
+HEARD = 510
+"""Rows of a window that are sound; those after them are padding."""
 STRIDED = frozenset({0, 3, 7, 11, 23})
 """Convolutions that halve time and frequency."""
 DEPTHWISE = frozenset(range(1, 27, 2))
@@ -105,48 +107,29 @@ class Trunk(nn.Module):
         return fine, coarse, self.middle(coarse)
 
 
-class Patches(nn.Module):
-    """The other convolutions, patch by patch: YAMNet's own view, of which its classes are made."""
-
-    def __init__(
-        self, weights: Weights, middle: nn.Sequential | None = None, hop: int = PATCH // 2
-    ) -> None:
-        """Set up.
-
-        Args:
-            weights: YAMNet's.
-            middle: a trunk's own convolutions after its steps of 80 ms, so that a graph holds them
-                once; as far as they go.
-            hop: frames from a patch to the next.
-        """
-        super().__init__()
-        self.hop = hop
-        shared = list(middle) if middle is not None else []
-        first = TRUNK + len(shared)
-        self.late = nn.Sequential(
-            *shared, *(convolution(i, weights) for i in range(first, CONVOLUTIONS))
-        )
-
-    def forward(self, coarse: Tensor) -> Tensor:
-        """(batch, 256, t, 8) to (batch, patches, 1024); the last patch ends where they end."""
-        steps, hop = PATCH // 8, self.hop // 8
-        starts = range((coarse.shape[2] - steps) % hop, coarse.shape[2] - steps + 1, hop)
-        patches = torch.stack([coarse[:, :, at : at + steps] for at in starts], dim=1)
-        heard: Tensor = self.late(patches.flatten(0, 1)).mean(dim=(2, 3))
-        return heard.reshape(-1, len(starts), heard.shape[1])
-
-
 class Frozen(nn.Module):
-    """All that stays as YAMNet has it: the trunk's steps, and its view of each patch."""
+    """All that stays as YAMNet has it: the trunk's steps, and YAMNet's own view of each patch."""
 
     def __init__(self, weights: Weights, fixed: int) -> None:
         super().__init__()
         self.trunk = Trunk(weights, fixed)
-        self.patches = Patches(weights, self.trunk.middle)
+        self.late = nn.Sequential(*(convolution(i, weights) for i in range(fixed, CONVOLUTIONS)))
 
     def forward(self, log_mel: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        fine, coarse, middle = self.trunk(log_mel)
-        return fine, coarse, middle, self.patches(coarse)
+        return (*self.trunk(log_mel), self.patches(log_mel))
+
+    def patches(self, log_mel: Tensor) -> Tensor:
+        """(batch, frames, 64) to (batch, patches, 1024), one after the other.
+
+        The last ends with the last row that a window fills; the first rows are in none. They are
+        cut before anything is computed of them: zeros around them are part of what YAMNet learnt.
+        """
+        count = HEARD // PATCH
+        rows = log_mel[:, HEARD - count * PATCH : HEARD]
+        patches = rows.reshape(-1, PATCH, rows.shape[2])
+        _, _, middle = self.trunk(patches)
+        heard: Tensor = self.late(middle).mean(dim=(2, 3))
+        return heard.reshape(-1, count, heard.shape[1])
 
 
 def classifier(weights: Weights, classes: Sequence[int]) -> nn.Linear:

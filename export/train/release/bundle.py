@@ -74,8 +74,8 @@ OUTPUTS = Outputs(
         offset_samples=(FRAME - SHIFT) // 2,
     ),
 )
-CLIP = Weighing(tuned=0.3, view=0.3, classes=0.4)
-TIMES = Weighing(tuned=0.7, view=0.0, classes=0.3)
+CLIP = Weighing(tuned=0.3, view=0.2, classes=0.5)
+TIMES = Weighing(tuned=0.5, view=0.0, classes=0.5)
 """Chosen on the recordings that choose thresholds."""
 NAMES = {SMOKE: "Smoke alarm", MONOXIDE: "Carbon monoxide alarm", CHIRP: "Low-battery chirp"}
 POOR = {"rain", "wind", "washing_machine"}
@@ -85,7 +85,7 @@ COUNTED = {BEEP: (0.8, 0.65)}
 near one another, so that a room does not join one beep to the next."""
 MERGE_GAP_S = 1.0
 """Of a label that is an event; beeps are counted one by one."""
-SCALES = 200
+SCALES = 60
 """Training recordings on which the scales of the integers are measured."""
 
 ATTRIBUTION = (

@@ -26,7 +26,7 @@ FALSE_STARTS_PER_HOUR: Final = 4.0
 """Of all labels together."""
 QUIETER_DB: Final = (0.0, 15.0)
 """The excerpts are heard at each of these levels: thresholds are to hold at any."""
-FORGIVEN: Final = 1
+FORGIVEN: Final = 3
 """Excerpts in which a label may be falsely heard before it has a threshold of its own."""
 GRID: Final = np.arange(-2.0, 5.01, 0.1)
 """Common thresholds that are tried, as logits."""
