@@ -10,7 +10,6 @@ pytest.importorskip("torch", reason="the recipe needs torch")
 from export.train.data.augment import (
     FRAME,
     FRAMES,
-    HEARD,
     NOTHING,
     VISIBLE,
     Composer,
@@ -28,6 +27,7 @@ from export.train.data.augment import (
 from export.train.data.log_mel import BINS, SILENCE
 from export.train.data.recordings import power_mel
 from export.train.fit.trainer import Batch
+from export.train.network.yamnet import HEARD
 
 pytestmark = pytest.mark.export
 

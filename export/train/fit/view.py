@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from detector.records import FloatArray
-from export.train.data.augment import FRAMES, HEARD, Sound
+from export.train.data.augment import FRAMES, Sound
 from export.train.data.log_mel import BINS, OFFSET, SILENCE
 from export.train.network.sounds import RARE, View
+from export.train.network.yamnet import HEARD
 
 VERSIONS = ((1.0, 1.0), (1.09, 0.3))
 """Each recording is seen at these speeds, this loud."""

@@ -16,7 +16,7 @@ from detector.loading import Model, load_model
 from detector.pipeline import Pipeline, replay
 from detector.records import SAMPLE_RATE, AudioBlock, Event, FloatArray, Scores, Window
 from detector.settings.models import ModelSettings
-from export.train.data.augment import FRAMES, HEARD, active_frames
+from export.train.data.augment import FRAMES, active_frames
 from export.train.data.log_mel import BINS, SHIFT, SILENCE, log_mel
 from export.train.data.recordings import (
     FREE,
@@ -27,6 +27,7 @@ from export.train.data.recordings import (
     read,
     speech,
 )
+from export.train.network.yamnet import HEARD
 
 LEAD = (1e-3 * np.random.default_rng(5).standard_normal(6 * SAMPLE_RATE)).astype(np.float32)
 """What a quiet room sounds like before something happens: noise at -60 dBFS."""
