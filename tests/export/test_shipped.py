@@ -38,7 +38,7 @@ def test_shipped_bundle_was_measured_and_agreed_with_pytorch(spec: BundleSpec) -
 
 def test_shipped_bundle_names_the_labels_that_it_promises(spec: BundleSpec) -> None:
     enabled = {label.slug for label in spec.labels if label.enabled}
-    assert len(spec.labels) == 61
+    assert len(spec.labels) == 54
     assert {"speech", "smoke_alarm", "co_alarm", "dog", "siren", "glass_breaking"} <= enabled
     assert "beep" not in enabled
 
@@ -48,7 +48,7 @@ def test_shipped_graph_takes_batches_of_any_size_and_each_row_is_alone(spec: Bun
         SOUNDS / spec.onnx.file, providers=["CPUExecutionProvider"]
     )
     rng = np.random.default_rng(3)
-    rows = rng.normal(-3, 2, (3, *map(int, spec.input.shape[1:]))).astype(np.float32)
+    rows = rng.normal(-0.4, 0.6, (3, *map(int, spec.input.shape[1:]))).astype(np.float32)
     assert spec.outputs.clip
     assert spec.outputs.frames
     names = [spec.outputs.clip.name, spec.outputs.frames.name]
