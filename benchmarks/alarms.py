@@ -20,14 +20,14 @@ import conditions as made
 import numpy as np
 from report import report
 
-from detector.loading import Model, load_model
+from detector.loading import LoadedModel, load_model
 from detector.pipeline import Pipeline, replay
 from detector.records import SAMPLE_RATE, AudioBlock, FloatArray, Scores, Window
 from detector.settings.models import ModelSettings
 from detector.settings.patterns import RepetitionSettings
-from export.train.data.alarms import SHIFT, Alarm, carbon_monoxide, smoke, steady
-from export.train.data.recordings import MONOXIDE, SMOKE, read, speech
-from export.train.release.evaluate import held_out
+from export.train.alarms import SHIFT, Alarm, carbon_monoxide, smoke, steady
+from export.train.data import MONOXIDE, SMOKE, read, speech
+from export.train.evaluate import held_out
 
 T3, T4 = "t3", "t4"
 LABELS = (T3, SMOKE, T4, MONOXIDE)
@@ -46,11 +46,11 @@ class Told(NamedTuple):
     """How much had been heard when it was told."""
 
 
-def told(model: Model, samples: FloatArray) -> Iterator[Told]:
+def told(model: LoadedModel, samples: FloatArray) -> Iterator[Told]:
     """What begins, when two seconds of quiet follow the recording."""
     now = 0
 
-    def score(_: int, window: Window) -> Scores:
+    def score(_: str, window: Window) -> Scores:
         nonlocal now
         now = window.end_sample
         return model.session.score([window])[0]
@@ -64,7 +64,7 @@ def told(model: Model, samples: FloatArray) -> Iterator[Told]:
         )
         for rhythm in (T3, T4)
     }
-    for event in replay(Pipeline([model.listener], patterns=rules), blocks, score):
+    for event in replay(Pipeline([model.configured], patterns=rules), blocks, score):
         if event.type == "start":
             yield Told(event.label, now / SAMPLE_RATE)
 
@@ -89,7 +89,7 @@ class Heard:
         self.delays: dict[str, list[float]] = {label: [] for label in LABELS}
         """Seconds from the first beep, of each recording in which the label was told."""
 
-    def add(self, model: Model, samples: FloatArray, first_s: float = 0.0) -> None:
+    def add(self, model: LoadedModel, samples: FloatArray, first_s: float = 0.0) -> None:
         self.recordings += 1
         found = [one for one in told(model, samples) if one.label in LABELS]
         self.events.update(one.label for one in found)

@@ -25,15 +25,16 @@ import numpy as np
 from report import report
 from yamnet import WINDOW, Yamnet
 
+from detector.configured_model import ConfiguredModel
+from detector.features.fbank import LogMel
 from detector.inference.bundle import Bundle, load_bundle
 from detector.inference.session import Session
-from detector.loading import Model
-from detector.pipeline import Listener, Pipeline, replay
+from detector.loading import LoadedModel
+from detector.pipeline import Pipeline, replay
 from detector.records import SAMPLE_RATE, AudioBlock, FloatArray, Window
 from detector.settings.models import ModelSettings
-from export.train.data.log_mel import log_mel
-from export.train.data.recordings import read, training_rows
-from export.train.release.evaluate import best, categories, held_out, window
+from export.train.data import FBANK, read, training_rows
+from export.train.evaluate import best, categories, held_out, window
 
 BLOCK = SAMPLE_RATE // 10
 """Samples: what a microphone delivers at once."""
@@ -51,7 +52,7 @@ def sound(data: Path, seconds: float) -> FloatArray:
 
 
 def first_window(path: Path) -> FloatArray:
-    return window(log_mel(read(path)))
+    return window(LogMel(FBANK, SAMPLE_RATE).push(read(path)))
 
 
 def precisions(bundle: Bundle, data: Path, folder: Path) -> dict[str, Bundle]:
@@ -75,15 +76,17 @@ def precisions(bundle: Bundle, data: Path, folder: Path) -> dict[str, Bundle]:
     return found
 
 
-def listening(bundle: Bundle, hop_s: float) -> Model:
+def listening(bundle: Bundle, hop_s: float) -> LoadedModel:
     settings = ModelSettings(bundle="sounds", provider="cpu", threads=1, hop_s=hop_s)
-    return Model(Listener("sounds", bundle.spec, settings), Session(bundle, "cpu", threads=1))
+    return LoadedModel(
+        ConfiguredModel("sounds", bundle.spec, settings), Session(bundle, "cpu", threads=1)
+    )
 
 
-def run(model: Model, samples: FloatArray) -> int:
+def run(model: LoadedModel, samples: FloatArray) -> int:
     """Hear it all; how many events there are."""
     blocks = (AudioBlock(i, samples[i : i + BLOCK]) for i in range(0, len(samples), BLOCK))
-    pipeline = Pipeline([model.listener])
+    pipeline = Pipeline([model.configured])
     return sum(1 for _ in replay(pipeline, blocks, lambda _, w: model.session.score([w])[0]))
 
 
@@ -99,9 +102,9 @@ def cpu_s(ways: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, fl
     return {name: statistics.median(all_) for name, all_ in spent.items()}
 
 
-def top_one(model: Model, data: Path, clips: int | None) -> float:
+def top_one(model: LoadedModel, data: Path, clips: int | None) -> float:
     """Percent of the held-out clips that are named right, one window each."""
-    slugs = [label.slug for label in model.listener.spec.labels]
+    slugs = [label.slug for label in model.configured.spec.labels]
     rows, among = held_out(data), categories(data)
     rows = rows[:: max(1, len(rows) // clips)] if clips else rows
     right = 0
@@ -136,7 +139,7 @@ def main() -> None:
     measure(models, Yamnet(options.yamnet), options)
 
 
-def measure(models: Mapping[str, Model], yamnet: Yamnet, options: argparse.Namespace) -> None:
+def measure(models: Mapping[str, LoadedModel], yamnet: Yamnet, options: argparse.Namespace) -> None:
     samples = sound(options.data, options.seconds)
     seconds = len(samples) / SAMPLE_RATE
     heard = Window(0, 0, 0, first_window(held_out(options.data)[0].path), 0.0)

@@ -4,7 +4,6 @@ The recordings come without transcripts in time and without speakers. A wake wor
 recording needs neither: it is where the energy is.
 """
 
-import csv
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Final
 import numpy as np
 import soundfile as sf
 
+from detector.csv_table import read_csv
 from detector.records import SAMPLE_RATE, FloatArray
 
 FOLDER: Final = Path(
@@ -62,8 +62,8 @@ class Utterance:
 
 def utterances() -> list[Utterance]:
     """All recordings of the phrases and of other speech; every fifth of each is held out."""
-    with (FOLDER / "speech" / "speech.csv").open(newline="") as file:
-        rows = [(r["filename"], r["phrase"].split("/")[0]) for r in csv.DictReader(file)]
+    table = read_csv(FOLDER / "speech" / "speech.csv", ("filename", "phrase"))
+    rows = [(row["filename"], row["phrase"].split("/")[0]) for row in table]
     found = []
     for phrase in (*PHRASES, OTHER):
         names = [filename for filename, said in rows if said == phrase]
@@ -80,20 +80,20 @@ def utterances() -> list[Utterance]:
 
 def background(*, held_out: bool) -> list[FloatArray]:
     """Noises of places: of each recording the last third is held out."""
-    with (FOLDER / "background" / "background.csv").open(newline="") as file:
-        names = [row["filename"] for row in csv.DictReader(file)]
+    table = read_csv(FOLDER / "background" / "background.csv", ("filename",))
+    names = [row["filename"] for row in table]
     sounds = [_read(FOLDER / "background" / "audio" / name) for name in names]
     return [s[2 * len(s) // 3 :] if held_out else s[: 2 * len(s) // 3] for s in sounds]
 
 
 def clips(*, held_out: bool) -> list[FloatArray]:
     """Sounds of ESC-50 that are no speech: of the first four folds, or of the fifth."""
-    with (FOLDER / "esc50" / "esc50.csv").open(newline="") as file:
-        names = [
-            row["filename"]
-            for row in csv.DictReader(file)
-            if (int(row["fold"]) == 5) == held_out and row["licence_group"] == "CC0/CC-BY"
-        ]
+    table = read_csv(FOLDER / "esc50" / "esc50.csv", ("filename", "fold", "licence_group"))
+    names = [
+        row["filename"]
+        for row in table
+        if (int(row["fold"]) == 5) == held_out and row["licence_group"] == "CC0/CC-BY"
+    ]
     return [_read(FOLDER / "esc50" / "audio" / name) for name in names]
 
 

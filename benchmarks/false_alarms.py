@@ -4,9 +4,8 @@
 
 The recordings trained nothing: every second utterance, one after the other with pauses of a quiet
 room, and every second background. They go through the whole pipeline as the service runs it.
-Speech is expected where people speak, and in each background what MAY_HOLD in
-export/train/data/recordings.py says; an event of any other label is a false alarm, each event for
-itself.
+Speech is expected where people speak, and in each background what MAY_HOLD in export/train/data.py
+says; an event of any other label is a false alarm, each event for itself.
 
 That is minutes, not hours. So the same recordings are heard again 10 and 20 dB quieter and in two
 synthetic rooms (conditions.py). With these, the figures are called extended: it is more time, but
@@ -23,11 +22,11 @@ import conditions as made
 import numpy as np
 from report import report
 
-from detector.loading import Model, load_model
+from detector.loading import LoadedModel, load_model
 from detector.records import SAMPLE_RATE, FloatArray
 from detector.settings.models import ModelSettings
-from export.train.data.recordings import SPEECH, backgrounds, read, speech
-from export.train.release.evaluate import LEAD, heard
+from export.train.data import SPEECH, backgrounds, read, speech
+from export.train.evaluate import LEAD, heard
 
 PAUSES_S = (0.5, 1.5)
 """Between two utterances, drawn at random."""
@@ -68,7 +67,7 @@ def again(stream: Stream) -> Iterator[tuple[str, Stream]]:
         yield way, Stream(stream.name, samples(), stream.expected)
 
 
-def false_alarms(model: Model, stream: Stream) -> Counter[str]:
+def false_alarms(model: LoadedModel, stream: Stream) -> Counter[str]:
     """How many events of each label that is not expected."""
     return Counter(
         event.label

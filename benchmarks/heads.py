@@ -31,10 +31,11 @@ from detector.inference.bundle import Bundle, load_bundle
 from detector.inference.session import Session
 from detector.records import SAMPLE_RATE, FloatArray
 from detector.spec import Fbank
-from export.heads.graph.base import Choice
-from export.heads.make import Options, make_head
-from export.parity.parity import window_of
-from export.train.data.recordings import HELD_OUT, SPEECH, Row, esc50, label_slugs, read, speech
+from export.features.window import window_of
+from export.heads.graph.base import BaseOptions
+from export.heads.make import make_head
+from export.heads.options import HeadOptions
+from export.train.data import HELD_OUT, SPEECH, Row, esc50, label_slugs, read, speech
 
 LABELS = 5
 VOICES = ("crying_baby", "laughing", "coughing", "sneezing", "breathing", "snoring")
@@ -54,9 +55,9 @@ class Silent:
 
     def note(self, text: str) -> None: ...
 
-    def heard(self, windows: int, total: int) -> None: ...
+    def windows_prepared(self, windows: int, total: int) -> None: ...
 
-    def fitted(self, epoch: int, epochs: int, loss: float) -> None: ...
+    def epoch_fitted(self, epoch: int, epochs: int, loss: float) -> None: ...
 
 
 def draw_sounds(data: Path, labels: Sequence[str], each: int, seed: int, *, unheard: bool) -> Draw:
@@ -93,7 +94,7 @@ def draw_speech(data: Path, each: int, seed: int) -> Draw:
     return Draw(fitted, {"held out": test})
 
 
-def fit_head(base: str, draw: Draw, folder: Path, options: Options) -> Bundle:
+def fit_head(base: str, draw: Draw, folder: Path, options: HeadOptions) -> Bundle:
     """What a person would do: a folder a label, and the command."""
     for row in draw.fitted:
         place = folder / "data" / row.labels[0] / row.path.name
@@ -224,7 +225,7 @@ def main() -> None:
             draw = draw_sounds(options.data, labels, options.clips, seed, unheard=bool(left_out))
         with tempfile.TemporaryDirectory() as folder:
             began = time.perf_counter()
-            bundle = fit_head(base, draw, Path(folder), Options(seed=seed, choice=Choice()))
+            bundle = fit_head(base, draw, Path(folder), HeadOptions(seed=seed, base=BaseOptions()))
             found.setdefault("time of a fit", []).append(time.perf_counter() - began)
             for test, rows in draw.tests.items():
                 found.setdefault(f"head, {test}", []).append(100 * accuracy(bundle, rows))

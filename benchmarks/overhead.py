@@ -22,9 +22,9 @@ import numpy as np
 import soundfile as sf
 from report import report
 
-from detector.features.windows import Windower
+from detector.configured_model import ConfiguredModel
+from detector.features.windows import windows_of
 from detector.inference.bundle import load_bundle
-from detector.pipeline import Listener, window_request
 from detector.records import SAMPLE_RATE, AudioBlock, FloatArray
 from detector.settings.models import ModelSettings
 
@@ -68,10 +68,10 @@ def ast_base(folder: Path) -> Path:
     import models
 
     from export.checkpoints.checkpoint import load_checkpoint
-    from export.convert import Options, export_checkpoint
+    from export.convert import ExportOptions, export_checkpoint
 
     checkpoint = load_checkpoint(str(models.ast_base(folder / "checkpoint")), "clip")
-    export_checkpoint(checkpoint, folder / "ast-base", Options())
+    export_checkpoint(checkpoint, folder / "ast-base", ExportOptions())
     return folder / "ast-base"
 
 
@@ -104,9 +104,10 @@ def measure(folder: Path, bundle: str, arguments: argparse.Namespace) -> None:
         """)
     )
     loaded = load_bundle(bundle)
-    listener = Listener("one", loaded.spec, ModelSettings(bundle=bundle, hop_s=arguments.hop))
-    windower = Windower([window_request(listener)])
-    windows = [w.data for _, w in (*windower.push(AudioBlock(0, audio)), *windower.flush())]
+    configured = ConfiguredModel(
+        "one", loaded.spec, ModelSettings(bundle=bundle, hop_s=arguments.hop)
+    )
+    windows = [w.data for w in windows_of(configured.window_request, [AudioBlock(0, audio)])]
     np.save(folder / "scene.npy", np.stack(windows))
     np.save(folder / "second.npy", np.stack(windows[:1]))
 

@@ -24,10 +24,13 @@ from report import report
 from detector.inference.bundle import Bundle
 from detector.inference.session import Session
 from detector.records import FloatArray
-from export.bundle import describe
-from export.checkpoints.checkpoint import Checkpoint, Task, load_checkpoint
+from export.bundle import describe_graph
+from export.checkpoints.checkpoint import Checkpoint, load_checkpoint
+from export.checkpoints.layout import lay_out
+from export.checkpoints.network import Classifier
+from export.checkpoints.tasks import Task
 from export.commands.inspect import graph_facts
-from export.convert import Options, Wrapped, export_checkpoint, lay_out
+from export.convert import ExportOptions, export_checkpoint
 from export.graphs.attention import attention_layers
 from export.graphs.graph import export_graph
 from export.graphs.precision import PARITY_LIMITS, Precision, to_precision
@@ -64,13 +67,13 @@ def measure(name: str, saved: Path, task: Task, audio: Path | None) -> list[Row]
     checkpoint = load_checkpoint(str(saved), task)
     exported = saved.with_name("fp32")
     began = time.perf_counter()
-    spec = export_checkpoint(checkpoint, exported, Options())
+    spec = export_checkpoint(checkpoint, exported, ExportOptions())
     rows: list[Row] = [(f"{name}, export", time.perf_counter() - began, "s", "")]
     # The exporter refuses what goes beyond a limit; here it is measured, so its steps are taken.
     plain = saved.with_name("plain.onnx")
     example = torch.zeros(2, *lay_out(checkpoint).shape)
     export_graph(
-        Wrapped(checkpoint).eval(),
+        Classifier(checkpoint).eval(),
         example,
         plain,
         outputs=("clip" if spec.outputs.clip else "frames",),
@@ -85,7 +88,7 @@ def measure(name: str, saved: Path, task: Task, audio: Path | None) -> list[Row]
         if precision != "fp32":
             shutil.copyfile(plain, graph)
             to_precision(graph, precision, layers=attention_layers(checkpoint.config))
-        bundle = Bundle(folder, spec.model_copy(update={"onnx": describe(graph, precision)}))
+        bundle = Bundle(folder, spec.model_copy(update={"onnx": describe_graph(graph, precision)}))
         rows += _rows(f"{name} {precision}", bundle, checkpoint, sounds)
     return rows
 

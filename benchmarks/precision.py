@@ -24,10 +24,11 @@ import transformers
 from models import ast_base
 from report import report
 
-from detector.inference.session import activate
+from detector.inference.decoding import activate
 from detector.records import SAMPLE_RATE
 from export.checkpoints.checkpoint import load_checkpoint
-from export.convert import Wrapped, lay_out
+from export.checkpoints.layout import lay_out
+from export.checkpoints.network import Classifier
 from export.graphs.graph import export_graph
 from export.graphs.precision import Precision, to_precision
 from export.parity.parity import sounds_to_compare
@@ -74,7 +75,7 @@ def measure(folder: Path, arguments: argparse.Namespace) -> None:
     layout = lay_out(checkpoint)
     plain = folder / "plain.onnx"
     export_graph(
-        Wrapped(checkpoint).eval(), torch.zeros(2, *layout.shape), plain, outputs=("clip",)
+        Classifier(checkpoint).eval(), torch.zeros(2, *layout.shape), plain, outputs=("clip",)
     )
 
     def session(precision: Precision) -> onnxruntime.InferenceSession:

@@ -20,8 +20,8 @@ from yamnet import HALF, LABELS, Yamnet, label_scores
 
 from detector.inference.bundle import load_bundle
 from detector.records import FloatArray
-from export.train.data.recordings import Row, backgrounds, read
-from export.train.release.evaluate import Listener, best, categories, held_out
+from export.train.data import Row, backgrounds, read
+from export.train.evaluate import Listener, best, categories, held_out
 
 LIMIT = 10.0
 """Points that no condition may cost."""

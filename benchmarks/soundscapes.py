@@ -2,9 +2,9 @@
 
     python benchmarks/soundscapes.py --data DIR [--yamnet FILE] [--bundle NAME|DIR]
 
-The soundscapes are those of `export.train.data.soundscapes`: recordings of ESC-50's fold 5 and
-speech over backgrounds, none of which trained anything. (Two labels ship disabled because of these
-backgrounds, see export/train/release/bundle.py.) A bundle's frames and its clip are
+The soundscapes are those of `export.train.soundscapes`: recordings of ESC-50's fold 5 and speech
+over backgrounds, none of which trained anything. (Two labels ship disabled because of these
+backgrounds, see export/train/release.py.) A bundle's frames and its clip are
 measured alone and as the pair that the detector runs, with the thresholds of the bundle and with
 the one threshold, for all labels, that gives the best F1 on other soundscapes, those for tuning.
 
@@ -31,35 +31,27 @@ import numpy as np
 from report import report
 from yamnet import FRIGATE_THRESHOLD, LABELS, WINDOW, Yamnet, label_scores
 
-from detector.evaluation.scoring import (
-    COLLAR_S,
-    OFFSET_COLLAR_RATE,
-    Detection,
-    Result,
-    TimedScores,
-    joined,
-    pairs,
-    score,
-)
+from detector.configured_model import ConfiguredModel
+from detector.evaluation.detections import COLLAR_S, Detection, matched_pairs, merge_overlapping
+from detector.evaluation.scoring import OFFSET_COLLAR_RATE, Result, TimedScores, score
 from detector.events.scores.fusion import RULE, RULES, Decider, Rule, decide
 from detector.events.scores.steps import ClipSteps, FrameSteps, Steps
 from detector.events.segments.label_rules import LabelRule, label_rules
 from detector.events.segments.segmenter import Segmenter
-from detector.features.windows import Windower
+from detector.features.windows import windows_of
 from detector.inference.bundle import load_bundle
 from detector.inference.session import Session
-from detector.pipeline import Listener, window_request
 from detector.records import SAMPLE_RATE, AudioBlock, FloatArray, Scores
 from detector.settings.models import ModelSettings
-from export.train.data.log_mel import SHIFT
-from export.train.data.soundscapes import MERGED, Soundscape, make, testing, tuning
+from export.train.data import FBANK
+from export.train.soundscapes import MERGED, Soundscape, make, testing, tuning
 
 SECONDS = 60.0
 TUNING_SEED = 10_000
 THRESHOLDS = tuple(step / 20 for step in range(1, 20))
 NEVER = 10**12
 """Samples: nothing is told of an event between its start and its end."""
-MERGE_SAMPLES = MERGED * SHIFT
+MERGE_SAMPLES = MERGED * FBANK.shift_samples
 BEST = ", best threshold"
 
 Answers = list[Scores]
@@ -96,9 +88,13 @@ class System:
         return replace(self, rules=tuple(rules))
 
     def events(self, answers: Answers) -> Iterator[Detection]:
-        segmenter = Segmenter(self.name, self.rules, self.steps(), NEVER)
-        events = [event for answer in self.choose(answers) for event in segmenter.push(answer)]
-        for event in events + segmenter.cut(round(SECONDS * SAMPLE_RATE)):
+        segmenter, steps = Segmenter(self.name, self.rules, NEVER), self.steps()
+        events = [
+            event
+            for answer in self.choose(answers)
+            for event in segmenter.push(answer, steps.push(answer))
+        ]
+        for event in events + segmenter.cut(round(SECONDS * SAMPLE_RATE), steps.flush()):
             if event.offset_sample is not None:
                 onset = event.onset_sample / SAMPLE_RATE + self.delay_s
                 offset = min(event.offset_sample / SAMPLE_RATE + self.delay_s, SECONDS)
@@ -154,11 +150,11 @@ def onset_error(system: System, heard: Sequence[Heard]) -> float | None:
     """Median over the true positives of event-based scoring, in seconds."""
     errors = []
     for soundscape, answers in heard:
-        truth = joined(soundscape.truth, LABELS)
-        found = joined(system.events(answers), set(LABELS) - set(soundscape.unknown))
+        truth = merge_overlapping(soundscape.truth, LABELS)
+        found = merge_overlapping(system.events(answers), set(LABELS) - set(soundscape.unknown))
         for label in {event.label for event in truth}:
             of_label = ([e for e in events if e.label == label] for events in (truth, found))
-            for true, event in pairs(*of_label):
+            for true, event in matched_pairs(*of_label):
                 onset, offset = (abs(a - b) for a, b in zip(event[:2], true[:2], strict=True))
                 collar = max(COLLAR_S, OFFSET_COLLAR_RATE * (true.offset_s - true.onset_s))
                 if onset <= COLLAR_S and offset <= collar:
@@ -183,14 +179,13 @@ class Bundle:
         self._spec = bundle.spec
         self._session = Session(bundle, "cpu")
         self._rule = rule
-        self._listener = Listener("bundle", bundle.spec, ModelSettings(bundle=name))
+        self._listener = ConfiguredModel("bundle", bundle.spec, ModelSettings(bundle=name))
 
     def answers(self, samples: FloatArray) -> Answers:
         """Every window's scores, those at the end included that only a clip needs."""
-        request = replace(window_request(self._listener), trailing=True)
-        windower = Windower([request])
-        windows = [*windower.push(AudioBlock(0, samples)), *windower.flush()]
-        return [self._session.score([window])[0] for _, window in windows]
+        request = replace(self._listener.window_request, trailing=True)
+        windows = windows_of(request, [AudioBlock(0, samples)])
+        return [self._session.score([window])[0] for window in windows]
 
     def systems(self) -> Iterator[System]:
         outputs = self._spec.outputs

@@ -3,9 +3,8 @@
     python benchmarks/yamnet.py --data DIR --yamnet FILE
 
 YAMNet (Google, Apache-2.0) scores 521 classes of AudioSet in windows of 0.975 s. Which of them
-mean which of our labels stands in export/train/network/yamnet_labels.csv, chosen by hand from their
-names and, where those leave a doubt, by what names more clips of folds 1 to 4 right; a label's
-score is the highest
+mean which of our labels stands in yamnet_labels.csv, chosen by hand from their names and, where
+those leave a doubt, by what names more clips of folds 1 to 4 right; a label's score is the highest
 of its classes'. The command prints how many held-out clips of ESC-50 YAMNet names right: what it
 is worth with this map.
 
@@ -18,23 +17,27 @@ from pathlib import Path
 
 import numpy as np
 
+from detector.csv_table import read_csv
 from detector.records import FloatArray
-from export.train.data.recordings import HELD_OUT, SPEECH, Row, esc50, read
-from export.train.network.fusion import audioset_classes
-from export.train.release.tflite import WINDOW, Yamnet
+from export.train.data import HELD_OUT, SPEECH, Row, esc50, read
+from export.train.teacher import WINDOW, Yamnet
 
 __all__ = ["FRIGATE_THRESHOLD", "LABELS", "WINDOW", "Yamnet", "label_scores"]
 
 HALF = WINDOW // 2
-ESC50_AND_SPEECH = 51
-"""Labels of the table that lead it; those after them are in no figure of ESC-50."""
 FRIGATE_THRESHOLD = 0.8
 """Below this score Frigate publishes nothing, if its user sets nothing."""
 
 
-_CLASSES = {
-    label: list(classes) for label, classes in list(audioset_classes().items())[:ESC50_AND_SPEECH]
-}
+def _classes() -> dict[str, list[int]]:
+    classes: dict[str, list[int]] = {}
+    file = Path(__file__).with_name("yamnet_labels.csv")
+    for row in read_csv(file, ("label", "class")):
+        classes.setdefault(row["label"], []).append(int(row["class"]))
+    return classes
+
+
+_CLASSES = _classes()
 LABELS = tuple(_CLASSES)
 """The 50 categories of ESC-50 and speech, in the order of `label_scores`."""
 

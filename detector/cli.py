@@ -1,7 +1,11 @@
 """The commands, their arguments and exit codes. What they do stands in `commands/`."""
 
+import contextlib
+import os
 import signal
 import sys
+import threading
+import traceback
 from datetime import datetime
 from pathlib import Path
 from types import FrameType
@@ -241,9 +245,38 @@ def _insist() -> None:
     sys.unraisablehook = swallowed
 
 
-def run_app(commands: typer.Typer, name: str) -> None:
+def run_app(commands: typer.Typer, name: str) -> NoReturn:
     """Run a command; turn its errors into a message and an exit code."""
     _insist()
+    try:
+        _run(commands, name)
+    except SystemExit as exit_:
+        _leave_if_stuck(exit_)
+        raise
+    except Exception as mistake:
+        _leave_if_stuck(SystemExit(1), mistake)
+        raise
+    _leave_if_stuck(SystemExit(0))
+    sys.exit(0)
+
+
+def _leave_if_stuck(exit_: SystemExit, mistake: Exception | None = None) -> None:
+    """End at once if a thread is left that nothing can end, as one in a library that hangs.
+
+    Python would tear down what such a thread uses, and the process would abort: with another exit
+    code than it should have.
+    """
+    left = [t for t in threading.enumerate() if t.daemon and t is not threading.current_thread()]
+    if left:
+        if mistake:
+            traceback.print_exception(mistake)
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(exit_.code if isinstance(exit_.code, int) else bool(exit_.code))
+
+
+def _run(commands: typer.Typer, name: str) -> None:
     try:
         commands()
     except DetectorError as error:

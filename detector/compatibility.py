@@ -2,21 +2,23 @@
 
 from collections.abc import Collection, Mapping
 
+from detector.configured_model import ConfiguredModel
 from detector.errors import ConfigError
 from detector.events.patterns.plan import check_patterns
 from detector.events.segments.label_rules import hint
-from detector.pipeline import Listener, Pipeline, check, ear
+from detector.lane import check
+from detector.pipeline import check_source, pattern_input
 from detector.settings.config import Config
 
 
 def check_settings(
-    config: Config, listeners: Mapping[str, Listener], origin: str | None = None
+    config: Config, configured_models: Mapping[str, ConfiguredModel], origin: str | None = None
 ) -> None:
     """Refuse settings that do not fit the models, and models that do not fit each other.
 
     Args:
         config: all that is asked for.
-        listeners: all its models, with their settings, by their names.
+        configured_models: all its models, with their settings, by their names.
         origin: what the configuration was read from, for the errors.
 
     Raises:
@@ -25,39 +27,43 @@ def check_settings(
             hours or Home Assistant name a label that none of the models hears.
     """
     try:
-        _check_settings(config, listeners)
+        _check_settings(config, configured_models)
     except ConfigError as error:
         raise ConfigError(f"{origin}: {error}" if origin else str(error)) from None
 
 
-def _check_settings(config: Config, listeners: Mapping[str, Listener]) -> None:
-    for name, listener in listeners.items():
+def _check_settings(config: Config, configured_models: Mapping[str, ConfiguredModel]) -> None:
+    for name, configured in configured_models.items():
         try:
-            check(listener)
+            check(configured)
         except ConfigError as error:
             raise ConfigError(f"models.{name}: {error}") from None
-    Pipeline(list(listeners.values()))
-    check_patterns(config.patterns, [ear(listener) for listener in listeners.values()])
-    for source in config.sources:
-        heard_by = [listeners[name] for name in source.models or listeners]
-        Pipeline(heard_by, patterns=config.patterns)
-    _check_labels(config, listeners.values())
+    check_source(list(configured_models.values()))
+    check_patterns(
+        config.patterns, [pattern_input(configured) for configured in configured_models.values()]
+    )
+    # Many sources have the same models.
+    for names in dict.fromkeys(
+        source.models or tuple(configured_models) for source in config.sources
+    ):
+        check_source([configured_models[name] for name in names], config.patterns)
+    _check_labels(config, configured_models.values())
 
 
-def _check_labels(config: Config, listeners: Collection[Listener]) -> None:
+def _check_labels(config: Config, configured_models: Collection[ConfiguredModel]) -> None:
     named = [
         (f"schedule.{index}.only", hours.only or ()) for index, hours in enumerate(config.schedule)
     ]
     named.append(("homeassistant.labels", config.homeassistant.labels or ()))
-    known = sorted({slug for x in listeners for slug in x.labels} | {*config.patterns})
+    known = sorted({slug for x in configured_models for slug in x.labels} | {*config.patterns})
     for field, labels in named:
         for label in labels:
             if label not in config.patterns and not any(
-                publishes(listener, label) for listener in listeners
+                publishes(configured, label) for configured in configured_models
             ):
                 raise ConfigError(f"{field}: no model hears {label!r}{hint(label, known)}")
 
 
-def publishes(listener: Listener, label: str) -> bool:
+def publishes(configured: ConfiguredModel, label: str) -> bool:
     """Whether the label can become an event; of a model that spells words, any word can."""
-    return label in listener.labels or (listener.spec.ctc is not None and not listener.labels)
+    return label in configured.labels or (configured.spec.ctc is not None and not configured.labels)

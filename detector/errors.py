@@ -4,6 +4,8 @@ Each names the thing it is about (a file, a field, a value) in its message, and 
 code of the command that it ends.
 """
 
+from typing import Literal
+
 
 class DetectorError(Exception):
     """Base of every error that is reported to the user without a traceback."""
@@ -37,6 +39,23 @@ class BundleError(DetectorError, ValueError):
 
 class ProviderError(DetectorError, RuntimeError):
     """The hardware that the configuration demands cannot run the model."""
+
+
+class InferenceError(DetectorError, RuntimeError):
+    """A model that was loaded cannot score a window."""
+
+    exit_code = 5
+
+    def __init__(
+        self, message: str, reason: Literal["unscored", "not_finite"] = "unscored"
+    ) -> None:
+        super().__init__(message)
+        self.reason: Literal["unscored", "not_finite"] = reason
+        """What the gap is called that it leaves."""
+
+
+class ModelFailedError(InferenceError):
+    """A model has failed time and again: only another start of the process may help."""
 
 
 class BrokerError(DetectorError, ConnectionError):

@@ -1,41 +1,72 @@
-"""One source of sound: capture, ring, pipeline and models, and what they have to say."""
+"""One source of sound: capture, ring, pipeline and models, and what they have to say.
+
+    capture ─► ring ─► features ─► lane ─► model ─► lane ─► events ─► publishers
+                                   lane ─► model ─► lane ─►
+
+A lane is worked off by a task of its own. When its model is late, the features wait for it, and the
+sound in the ring; only while its backlog does not shrink windows are left out. What fails in here
+is said, and tried again: other sources do not notice.
+"""
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
+from time import monotonic, time_ns
 from typing import Final
 
 import numpy as np
 import structlog
 
-from detector.capture.clock import SampleClock
-from detector.capture.recording import play
-from detector.capture.ring import RingBuffer
-from detector.capture.supervised import Microphone
-from detector.errors import ConfigError
-from detector.events.explain.memory import KEPT_S, Outcomes
-from detector.events.segments.gate import Gate, Held
-from detector.inference.window_queue import WaitingWindows
+from detector.capture.capture import open_capture
+from detector.capture.ring import Reader, RingBuffer
+from detector.configured_model import ConfiguredModel
+from detector.errors import DetectorError, ModelFailedError
+from detector.events.explain.segment_log import SegmentLog
+from detector.events.segments.suppression import SuppressionGate
+from detector.explain_source import SourceMemory, explain_source
+from detector.explanations import Suppression
+from detector.features.windows import MOST_AT_ONCE
 from detector.inference.worker import Worker
-from detector.operate.health import SignalMonitor
+from detector.lane import Lane
+from detector.notice import Notice
+from detector.operate.health import SourceHealth
 from detector.operate.schedule import Schedule
-from detector.pipeline import Listener, Pipeline
-from detector.publish.commands.replies import Explanation, LabelExplanation, PatternExplanation
-from detector.publish.messages import Narrator, SourceStatus
+from detector.overload import OverloadRule
+from detector.pipeline import Pipeline
+from detector.publish.commands.replies import Explanation
+from detector.publish.messages import MessageFactory
+from detector.publish.previous_run import ResumePoint, down_gap
 from detector.publish.publisher import Publisher
-from detector.records import SAMPLE_RATE, AudioBlock, Cut, Event, Gap, Scores
+from detector.records import (
+    SAMPLE_RATE,
+    AudioBlock,
+    Cut,
+    Event,
+    Gap,
+    Scores,
+    SourceStatus,
+    Unscored,
+    Window,
+)
 from detector.settings.patterns import PatternSettings
 from detector.settings.sources import SourceSettings
+from detector.stats import SourceStats
 
 log = structlog.get_logger()
 
-RING_S: Final = 20
-"""How much sound waits for a slow reader before it is lost, and said to be."""
-WAITING_S: Final = 2.0
-"""How much sound may wait for a model, so that a burst after a stall is heard; more is late."""
+HUNG_HOPS: Final = 5
+HUNG_S: Final = 5.0
+"""A model that has not answered for so many hops, and so long, is said to have stalled."""
+MOST_PATIENCE_S: Final = 7.0
+"""Beside a hop: for other models of the source the sound waits in the ring meanwhile."""
+FIRST_PAUSE_S: Final = 1.0
+LONGEST_PAUSE_S: Final = 60.0
+"""Before a source that failed is tried again."""
+KEPT_SAMPLES: Final = SAMPLE_RATE
+"""Sound that a source's ring takes memory for while nobody is late."""
 TOP_SCORES: Final = 5
+"""Of a window, that are published for tuning."""
 GAPS_KEPT: Final = 100
 """For those who ask why there was no event."""
 
@@ -47,78 +78,118 @@ class Source:
         self,
         settings: SourceSettings,
         node: str,
-        models: Sequence[tuple[Listener, Worker]],
-        publishers: Sequence[Publisher],
+        models: Sequence[tuple[ConfiguredModel, Worker]],
+        publisher: Publisher,
         schedule: Schedule,
         patterns: Mapping[str, PatternSettings],
-        last_sequence: int = 0,
+        resume: ResumePoint = ResumePoint(),  # noqa: B008 (it is frozen)
     ) -> None:
-        self.name = settings.name
-        self._settings = settings
-        self._models = list(models)
-        self._publishers = publishers
-        self._ring = RingBuffer(RING_S * SAMPLE_RATE)
-        self._reader = self._ring.reader()
-        self._clock = SampleClock()
-        self._pipeline = Pipeline(
-            [listener for listener, _ in models], patterns=patterns, remember=True
-        )
+        self.name, self._node = settings.name, node
+        self._models = [model for model, _ in models]
+        self._workers = {model.name: worker for model, worker in models}
+        self._publisher = publisher
         self._patterns = patterns
-        self._gate, self._outcomes = Gate(), Outcomes()
+        self._capture = open_capture(settings)
+        self._clock = self._capture.clock
+        self._ring = RingBuffer(keep_samples=KEPT_SAMPLES)
+        self._pipeline = self._new_pipeline()
+        self._gate, self._segments = SuppressionGate(), SegmentLog()
         self._schedule, self._muted = schedule, False
         self._last_gaps: deque[Gap] = deque(maxlen=GAPS_KEPT)
-        self._waiting = [
-            WaitingWindows(max(2, round(WAITING_S * SAMPLE_RATE / listener.window.hop_samples)))
-            for listener, _ in models
-        ]
         # Two runs may have begun at what their clocks told was the same time.
-        self._narrator = Narrator(node, self.name, str(time.time_ns()), last_sequence)
-        self._signal = SignalMonitor()
+        self._messages = MessageFactory(node, self.name, str(time_ns()), resume.last_sequence)
+        self._heard_until = resume.heard_until
+        self._health = SourceHealth()
+        self._sound, self._progress = Notice(), Notice()
+        """There is more work for the lanes; a lane has done some."""
+        self._finished = False
+        """No more work follows."""
         self._status: SourceStatus = "offline"
-        self._events = self._held = self._gaps = 0
+        self._samples_heard = self._samples_overrun = self._samples_not_finite = 0
+        self._windows_skipped = self._windows_failed = 0
+        self._events = self._suppressed = self._gaps = 0
 
     @property
     def labels(self) -> dict[str, str]:
         """The names of what it can report, by slug."""
-        names = {label.slug: label.name for listener, _ in self._models
-                 for label in listener.spec.labels}  # fmt: skip
-        names |= {slug: pattern.subject(slug) for slug, pattern in self._patterns.items()}
+        names = {label.slug: label.name for model in self._models for label in model.spec.labels}
+        names |= {slug: pattern.display_name(slug) for slug, pattern in self._patterns.items()}
         return {slug: names.get(slug, slug) for slug in self._pipeline.labels}
 
     def declare(self) -> None:
         """Tell the publishers what this source can have to say."""
-        labels = list(self.labels)
-        for publisher in self._publishers:
-            publisher.declare(self.name, labels)
-            publisher.source_status(self.name, self._status)
+        self._publisher.declare(self.name, list(self.labels))
+        self._publisher.source_status(self.name, self._status)
 
     async def run(self) -> None:
-        """Listen until the recording ends or the task is cancelled; then end what is open."""
+        """Listen until the recording ends or the task is cancelled; then end what is open.
+
+        Whatever fails is said, and tried again after a pause.
+
+        Raises:
+            ModelFailedError: a model has failed for good.
+        """
+        structlog.contextvars.bind_contextvars(source=self.name)
+        pause_s, said = FIRST_PAUSE_S, ""
+        while True:
+            began = monotonic()
+            try:
+                await self._listen()
+            except Exception as raised:
+                error = _why(raised)
+                if isinstance(error, ModelFailedError):
+                    raise error from None
+                if self._ring.closed:  # the recording has ended: there is nothing to try again
+                    log.exception("the source failed at its end", error=str(error))
+                    return
+                if str(error) != said:  # once, not at every attempt
+                    said = str(error)
+                    trace = None if isinstance(error, DetectorError) else error
+                    log.warning("the source failed; it is tried again", error=said, exc_info=trace)
+            else:
+                return
+            pause_s = FIRST_PAUSE_S if monotonic() - began > LONGEST_PAUSE_S else pause_s
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+    async def _listen(self) -> None:
+        """Listen until the recording ends or something fails; then end what is open."""
+        self._finished = False
+        reader = self._ring.reader()
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._capture(), name=f"{self.name} capture")
-                group.create_task(self._listen(), name=f"{self.name} features")
-                for index, (listener, _) in enumerate(self._models):
-                    group.create_task(self._answer(index), name=f"{self.name} {listener.name}")
+                group.create_task(self._run_capture(), name=f"{self.name} capture")
+                group.create_task(self._follow(reader), name=f"{self.name} features")
+                for lane in self._pipeline.lanes:
+                    group.create_task(self._work_off(lane, reader), name=f"{self.name} {lane.name}")
         finally:
-            self._tell(self._pipeline.stop())
-            self._set_status("offline")
+            ended, self._pipeline = self._pipeline, self._new_pipeline()
+            self._windows_skipped += sum(lane.skipped for lane in ended.lanes)
+            self._windows_failed += sum(lane.failed for lane in ended.lanes)
+            try:  # nothing may keep a stop from being one
+                self._tell([*ended.stop(), *ended.lost_at_stop()])
+            except Exception:
+                log.exception("what goes on could not be ended", source=self.name)
+            self._set_captured("offline")
 
-    def stats(self) -> dict[str, int | str]:
-        return {
-            "status": self._status,
-            "samples_heard": self._ring.end_sample,
-            "samples_overrun": self._reader.overrun_samples,
-            "windows_skipped": sum(waiting.skipped for waiting in self._waiting),
-            "events": self._events,
-            "events_held": self._held,
-            "gaps": self._gaps,
-        }
+    def stats(self) -> SourceStats:
+        lanes = self._pipeline.lanes
+        return SourceStats(
+            status=self._status,
+            samples_heard=self._samples_heard,
+            samples_overrun=self._samples_overrun,
+            samples_not_finite=self._samples_not_finite,
+            windows_skipped=self._windows_skipped + sum(lane.skipped for lane in lanes),
+            windows_failed=self._windows_failed + sum(lane.failed for lane in lanes),
+            events=self._events,
+            events_held=self._suppressed,
+            gaps=self._gaps,
+        )
 
     def mute(self) -> None:
         """Say nothing more of what is heard; what was told to begin ends here, cut off."""
         self._muted = True
-        self._outcomes.mute(self._ring.end_sample)
+        self._segments.mute(self._ring.end_sample)
         self._publish(self._gate.close(self._ring.end_sample))
 
     def unmute(self) -> None:
@@ -129,19 +200,21 @@ class Source:
         self._schedule = schedule
 
     def retune(
-        self, listeners: Mapping[str, Listener], patterns: Mapping[str, PatternSettings]
+        self,
+        configured_models: Mapping[str, ConfiguredModel],
+        patterns: Mapping[str, PatternSettings],
     ) -> None:
         """Go by other labels, thresholds, durations and patterns from now on.
 
         Args:
-            listeners: all models, of which some listen here, by their names.
+            configured_models: all models, of which some listen here, by their names.
             patterns: as they are from now on.
 
         Raises:
             ConfigError: if they do not fit; then nothing is changed.
         """
-        models = [(listeners[running.name], worker) for running, worker in self._models]
-        ended = self._pipeline.retune([listener for listener, _ in models], patterns)
+        models = [configured_models[running.name] for running in self._models]
+        ended = self._pipeline.retune(models, patterns)
         self._models, self._patterns = models, patterns
         self._tell(ended)
 
@@ -151,125 +224,144 @@ class Source:
         Raises:
             ConfigError: if nothing is known of that time.
         """
-        ago = (datetime.now(UTC) - at).total_seconds()
-        if ago < 0:
-            raise ConfigError(f"at: {at.isoformat()} has not come yet")
-        if not self._clock.started:
-            raise ConfigError(f"{self.name} has not heard anything yet")
-        centre = self._clock.sample_at(time.monotonic() - ago)
-        first, end = (round(centre + sign * within_s * SAMPLE_RATE) for sign in (-1, 1))
-        if ago > KEPT_S or end <= 0:
-            raise ConfigError(
-                f"at: {at.isoformat()}: only the last {KEPT_S // 60} minutes are remembered, "
-                "since the source began"
-            )
-        utc = self._clock.utc
-        outcomes = list(self._outcomes.between(first, end))
-        return Explanation(
-            source=self.name,
-            begin=utc(first),
-            end=utc(end),
+        memory = SourceMemory(
+            name=self.name,
             status=self._status,
-            not_heard_s=round(
-                sum(
-                    max(0, min(end, gap.end_sample) - max(first, gap.first_sample))
-                    for gap in self._last_gaps
-                )
-                / SAMPLE_RATE,
-                3,
-            ),
-            labels=tuple(
-                LabelExplanation(
-                    model=said.model,
-                    label=said.label,
-                    name=said.name,
-                    peak=round(said.peak, 4),
-                    onset_threshold=said.onset_threshold,
-                    why=said.why,
-                    onset=None if said.onset_sample is None else utc(said.onset_sample),
-                    offset=None if said.offset_sample is None else utc(said.offset_sample),
-                )
-                for said in self._pipeline.explain(first, end, outcomes)
-            ),
-            patterns=tuple(
-                PatternExplanation(
-                    pattern=said.pattern,
-                    name=said.name,
-                    kind=said.kind,
-                    why=said.why,
-                    heard=dict(said.heard),
-                    level_dbfs=None if said.level_dbfs is None else round(said.level_dbfs, 1),
-                    onset=None if said.onset_sample is None else utc(said.onset_sample),
-                    offset=None if said.offset_sample is None else utc(said.offset_sample),
-                )
-                for said in self._pipeline.explain_patterns(first, end, outcomes)
-            ),
+            clock=self._clock,
+            end_sample=self._ring.end_sample,
+            gaps=self._last_gaps,
+            segments=self._segments,
+            pipeline=self._pipeline,
         )
+        return explain_source(memory, at, within_s)
 
-    async def _capture(self) -> None:
+    def _new_pipeline(self) -> Pipeline:
+        return Pipeline(self._models, patterns=self._patterns, remember=True)
+
+    async def _run_capture(self) -> None:
         """Fill the ring from the device or the file."""
-        settings = self._settings
-        if settings.audio_file is None:
-            await Microphone(settings).run(self._ring, self._clock, self._set_status)
-        else:
-            await play(
-                settings.audio_file,
-                self._ring,
-                self._clock,
-                self._set_status,
-                channel=settings.channel,
-            )
+        await self._capture.run(self._ring, self._set_captured)
         self._ring.close()
 
-    async def _listen(self) -> None:
-        """Cut what the ring holds into windows, as it comes."""
+    async def _follow(self, reader: Reader) -> None:
+        """Make features of what the ring holds, as it comes and as fast as the models take it."""
         while True:
-            await self._reader.wait()
-            item = self._reader.read(SAMPLE_RATE)
+            await reader.wait()
+            while not self._pipeline.has_room:
+                await self._make_room()
+            item = reader.read(MOST_AT_ONCE)
             if item is None:
-                if self._reader.closed:
+                if reader.closed:
                     break
                 continue
             if isinstance(item, AudioBlock):
-                self._watch_signal(item)
-                for publisher in self._publishers:
-                    publisher.level(self.name, float(np.square(item.samples).mean()))
+                self._samples_heard += len(item.samples)
+                self._health.push(item)
+                self._refresh_status()
+                self._publish_down(item)
+                self._publisher.heard(self.name, self._clock.utc(item.end_sample))
+                self._publisher.level(self.name, float(np.square(item.samples).mean()))
             elif isinstance(item, Gap):
+                self._count_lost(item)
                 self._tell_gap(item)
-            for index, work in self._pipeline.push(item):
-                self._waiting[index].put(work)
-        for index, work in self._pipeline.finish():
-            self._waiting[index].put(work)
-        for waiting in self._waiting:
-            waiting.close()
+            self._pipeline.push(item)
+            self._sound.give()
+        self._pipeline.finish()
+        self._finished = True
+        self._sound.give()
 
-    async def _answer(self, index: int) -> None:
-        """Take the windows of one model in order, have them scored, tell what follows."""
-        listener, worker = self._models[index]
-        while (work := await self._waiting[index].get()) is not None:
-            answer = work if isinstance(work, Cut) else await worker.score(work)
+    def _count_lost(self, gap: Gap) -> None:
+        if gap.reason == "not_finite":
+            self._samples_not_finite += gap.length
+        elif gap.reason == "overrun":
+            self._samples_overrun += gap.length
+
+    async def _make_room(self) -> None:
+        """Wait for the models that are late; what waits for one that hangs is left out."""
+        hung = [
+            lane
+            for lane in self._pipeline.lanes
+            if self._health.hangs(lane.name) and not lane.has_room
+        ]
+        for lane in hung:
+            lane.skip(1)
+        if not hung:
+            await self._progress.wait()
+
+    async def _work_off(self, lane: Lane, reader: Reader) -> None:
+        """Have the windows of one model scored in order, tell what follows."""
+        structlog.contextvars.bind_contextvars(model=lane.name)
+        overload = OverloadRule(lane.request.window.hop_samples)
+        while True:
+            work = lane.next()
+            if work is None:
+                if self._finished:
+                    return
+                overload.idle()
+                await self._sound.wait()
+                continue
+            answer = work if isinstance(work, Cut) else await self._score(lane, work)
             if isinstance(answer, Scores):
-                self._show(listener, answer)
-            self._tell(self._pipeline.resolve(index, answer))
+                self._publisher.scores(self.name, lane.top(answer, TOP_SCORES))
+            self._tell(self._pipeline.resolve(lane, answer))
+            backlog = reader.pending_sound + lane.backlog
+            lane.skip(overload.windows_to_skip(backlog, monotonic()))
+            self._progress.give()
+
+    async def _score(self, lane: Lane, window: Window) -> Scores | Unscored:
+        loop = asyncio.get_running_loop()
+        hop_s = lane.request.window.hop_samples / SAMPLE_RATE
+        patience_s = max(HUNG_S, min(HUNG_HOPS * hop_s, hop_s + MOST_PATIENCE_S))
+        timer = loop.call_later(patience_s, self._hang, lane)
+        try:
+            answer = await self._workers[lane.name].score(window)
+        finally:
+            timer.cancel()
+        if self._health.answer(lane.name):
+            log.info("the model answers again")
+            self._refresh_status()
+        return answer
+
+    def _hang(self, lane: Lane) -> None:
+        """The model does not answer."""
+        self._health.hang(lane.name)
+        log.warning("the model does not answer", source=self.name, model=lane.name)
+        try:
+            self._tell(self._pipeline.interrupt(lane))
+        finally:
+            self._refresh_status()
+            self._progress.give()
+
+    def _publish_down(self, first: AudioBlock) -> None:
+        """Publish the gap since the previous run, with the first sound that is heard again."""
+        if self._heard_until is None:
+            return
+        heard_again = self._clock.utc(first.first_sample)
+        gap = down_gap(self._node, self.name, self._heard_until, heard_again)
+        self._heard_until = None
+        if gap is not None:
+            self._gaps += 1
+            self._publisher.gap(gap)
 
     def _tell_gap(self, gap: Gap) -> None:
         self._gaps += 1
-        self._last_gaps.append(gap)
-        message = self._narrator.gap(gap, self._clock.utc)
-        for publisher in self._publishers:
-            publisher.gap(message)
+        if gap.model is None or len(self._models) == 1:  # then nobody heard it
+            self._last_gaps.append(gap)
+        self._publisher.gap(self._messages.gap(gap, self._clock.utc))
 
-    def _tell(self, events: Sequence[Event]) -> None:
-        """Publish what may be told of events; nothing that begins while it may not."""
-        for event in events:
-            held = self._why_held(event)
-            self._held += held is not None and event.type == "start"
-            self._outcomes.add(event, held, self._ring.end_sample)
-            told = self._gate.admit(event, held, self._ring.end_sample)
-            if told:
-                self._publish([told])
+    def _tell(self, told: Sequence[Event | Gap]) -> None:
+        """Publish gaps, and what may be told of events; nothing that begins while it may not."""
+        for item in told:
+            if isinstance(item, Gap):
+                self._tell_gap(item)
+                continue
+            suppressed_by = self._suppressed_by(item)
+            self._suppressed += suppressed_by is not None and item.type == "start"
+            self._segments.add(item, suppressed_by, self._ring.end_sample)
+            if event := self._gate.admit(item, suppressed_by, self._ring.end_sample):
+                self._publish([event])
 
-    def _why_held(self, event: Event) -> Held | None:
+    def _suppressed_by(self, event: Event) -> Suppression | None:
         if self._muted:
             return "muted"
         onset = self._clock.utc(event.onset_sample)
@@ -278,30 +370,23 @@ class Source:
     def _publish(self, events: Sequence[Event]) -> None:
         for event in events:
             self._events += 1
-            message = self._narrator.event(event, self._clock.utc)
-            for publisher in self._publishers:
-                publisher.event(message)
+            self._publisher.event(self._messages.event(event, self._clock.utc))
 
-    def _show(self, listener: Listener, scores: Scores) -> None:
-        """Publish the highest scores of a window, for tuning."""
-        values = scores.clip if scores.clip is not None else scores.frames
-        if values is None:
-            return
-        best = values if values.ndim == 1 else values.max(axis=0)
-        top = np.argsort(best)[::-1][:TOP_SCORES]
-        labels = listener.spec.labels
-        shown = {labels[i].slug: round(float(best[i]), 4) for i in top}
-        for publisher in self._publishers:
-            publisher.scores(self.name, shown)
+    def _set_captured(self, status: SourceStatus) -> None:
+        self._health.captured(status)
+        self._refresh_status()
 
-    def _watch_signal(self, block: AudioBlock) -> None:
-        health = self._signal.push(block)
-        if self._status in ("listening", "silent", "clipping"):
-            self._set_status(health)
-
-    def _set_status(self, status: SourceStatus) -> None:
+    def _refresh_status(self) -> None:
+        status = self._health.status
         if status != self._status:
             self._status = status
             log.info("source", source=self.name, status=status)
-            for publisher in self._publishers:
-                publisher.source_status(self.name, status)
+            self._publisher.source_status(self.name, status)
+
+
+def _why(error: Exception) -> Exception:
+    """The first error of a group; a model that has failed for good before others."""
+    if not isinstance(error, ExceptionGroup):
+        return error
+    found = [_why(inner) for inner in error.exceptions]
+    return next((e for e in found if isinstance(e, ModelFailedError)), found[0])

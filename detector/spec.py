@@ -4,20 +4,42 @@ The front end's part is read by features, the input's and the outputs' by infere
 by events. Whoever writes a bundle builds a `BundleSpec`; whoever reads one validates it.
 """
 
-import math
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     StringConstraints,
     field_validator,
     model_validator,
 )
 
+from detector.errors import ConfigError
+from detector.front_end_spec import Fbank, Frontend, LogMelSpec, Spec, Waveform
 from detector.records import SAMPLE_RATE
+
+__all__ = [
+    "FORMAT",
+    "Activation",
+    "BundleSpec",
+    "ClipOutput",
+    "Ctc",
+    "Decoding",
+    "Fbank",
+    "FramesOutput",
+    "Frontend",
+    "Input",
+    "Label",
+    "LogMelSpec",
+    "Onnx",
+    "Origin",
+    "Outputs",
+    "Score",
+    "Slug",
+    "Waveform",
+    "WindowSpec",
+    "hop_in_samples",
+]
 
 FORMAT: Literal[1] = 1
 """The version of the contract. A bundle of another version is refused."""
@@ -27,10 +49,7 @@ Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]{1,64}$")]
 
 Score = Annotated[float, Field(ge=0, le=1)]
 Activation = Literal["sigmoid", "softmax", "none"]
-
-
-class Spec(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+Decoding = Literal["multilabel", "multiclass", "ctc"]
 
 
 class Origin(Spec):
@@ -56,107 +75,6 @@ class Onnx(Spec):
         return file
 
 
-class _MelFrames(Spec):
-    """Short overlapping frames, each as the logarithm of its energy in bands of the mel scale."""
-
-    kind: str
-    frame_samples: int = Field(400, ge=2)
-    shift_samples: int = Field(160, ge=1)
-    fft_size: int = Field(512, ge=2)
-    mel_bins: int = Field(128, ge=1)
-    low_hz: float = Field(20.0, ge=0)
-    high_hz: float = Field(SAMPLE_RATE / 2, le=SAMPLE_RATE / 2)
-
-    @model_validator(mode="after")
-    def _in_order(self) -> Self:
-        if self.frame_samples > self.fft_size:
-            raise ValueError(f"frame_samples {self.frame_samples} > fft_size {self.fft_size}")
-        if self.shift_samples > self.frame_samples:
-            raise ValueError(
-                f"shift_samples {self.shift_samples} > frame_samples {self.frame_samples}"
-            )
-        if self.low_hz >= self.high_hz:
-            raise ValueError(f"low_hz {self.low_hz} is not below high_hz {self.high_hz}")
-        return self
-
-    def frames_in(self, samples: int) -> int:
-        """How many whole frames `samples` samples hold."""
-        return max(0, 1 + (samples - self.frame_samples) // self.shift_samples)
-
-
-class Fbank(_MelFrames):
-    """Kaldi's normalised log-mel frames: every number that they depend on."""
-
-    kind: Literal["fbank"] = "fbank"
-    pre_emphasis: float = Field(0.97, ge=0, lt=1)
-    log_floor: float = Field(1.1920929e-07, gt=0)
-    mean: float = -4.2677393
-    std: float = Field(4.5689974, gt=0)
-    """A log-mel energy v becomes (v - mean) / (2 std)."""
-
-    @property
-    def padding(self) -> float:
-        """What a missing frame holds: the extractor pads with zeros before it normalises."""
-        return -self.mean / (2 * self.std)
-
-
-class LogMelSpec(_MelFrames):
-    """Log-mel frames in general: what librosa, torchaudio and TensorFlow compute."""
-
-    kind: Literal["log_mel"] = "log_mel"
-    taper: Literal["hann", "hamming"] = "hann"
-    periodic: bool = True
-    """Whether the taper is one period long, as for a spectrum, or symmetric, as for a filter."""
-    spectrum: Literal["magnitude", "power"] = "power"
-    """What the filters add up."""
-    mel_scale: Literal["htk", "slaney"] = "htk"
-    """htk: 2595 log10(1 + f/700); slaney: linear up to 1 kHz, logarithmic above."""
-    slopes: Literal["mel", "hz"] = "hz"
-    """On which scale the sides of the triangles are straight: TensorFlow's on the mel scale,
-    librosa's and torchaudio's in hertz."""
-    area_normalised: bool = False
-    """Whether a filter's weights are multiplied by 2 / (its width in hertz)."""
-    log: Literal["natural", "log10", "decibel"] = "natural"
-    """decibel: 10 log10 of a power, 20 log10 of a magnitude."""
-    log_offset: float = Field(0.0, ge=0)
-    """Added before the logarithm."""
-    log_floor: float = Field(1e-10, ge=0)
-    """The least of which the logarithm is taken, after the offset."""
-    mean: float = 0.0
-    std: float = Field(1.0, gt=0)
-    """A logarithm v becomes (v - mean) / std."""
-
-    @model_validator(mode="after")
-    def _of_silence(self) -> Self:
-        if not self.log_offset and not self.log_floor:
-            raise ValueError("log_offset and log_floor are both 0: silence has no logarithm")
-        return self
-
-    @property
-    def log_scale(self) -> float:
-        """What a natural logarithm is multiplied by."""
-        if self.log == "natural":
-            return 1.0
-        decibels = 20.0 if self.spectrum == "magnitude" else 10.0
-        return (decibels if self.log == "decibel" else 1.0) / math.log(10)
-
-    @property
-    def padding(self) -> float:
-        """What a missing frame holds: digital silence."""
-        silence = max(self.log_offset, self.log_floor)
-        return (math.log(silence) * self.log_scale - self.mean) / self.std
-
-
-class Waveform(Spec):
-    """The samples themselves, brought to zero mean and unit variance within a window or not."""
-
-    kind: Literal["waveform"] = "waveform"
-    normalise: Literal["none", "zero_mean_unit_variance"]
-
-
-Frontend = Annotated[Fbank | LogMelSpec | Waveform, Field(discriminator="kind")]
-
-
 class WindowSpec(Spec):
     """Samples at the bundle's rate."""
 
@@ -169,6 +87,27 @@ class WindowSpec(Spec):
         if self.hop_samples > self.samples:
             raise ValueError(f"hop_samples {self.hop_samples} > samples {self.samples}")
         return self
+
+
+def hop_in_samples(hop_s: float, step_samples: int, window_samples: int, subject: str) -> int:
+    """A hop that is asked for.
+
+    Args:
+        hop_s: seconds.
+        step_samples: what it must be a multiple of.
+        window_samples: what it may be at most.
+        subject: who asks and whose hop it is, for the error: `--hop 0.3: AST`.
+
+    Raises:
+        ConfigError: saying which hops there can be.
+    """
+    hop = round(hop_s * SAMPLE_RATE)
+    if hop % step_samples or not 0 < hop <= window_samples:
+        raise ConfigError(
+            f"{subject} takes a multiple of {step_samples / SAMPLE_RATE:g} s, at most its window "
+            f"of {window_samples / SAMPLE_RATE:g} s"
+        )
+    return hop
 
 
 class Input(Spec):
@@ -205,6 +144,14 @@ class Outputs(Spec):
             raise ValueError("has neither clip nor frames")
         return self
 
+    @property
+    def first(self) -> ClipOutput | FramesOutput:
+        """The output of the window if there is one, else that of its frames."""
+        output = self.clip or self.frames
+        if output is None:
+            raise ValueError("outputs: has neither clip nor frames")
+        return output
+
 
 class Ctc(Spec):
     blank: str
@@ -222,6 +169,11 @@ class Label(Spec):
     min_duration_s: float = Field(0.0, ge=0)
     merge_gap_s: float = Field(0.0, ge=0)
     enabled: bool = True
+    children: tuple[Slug, ...] = ()
+    """Labels of the same bundle that are kinds of this one. Its score is the highest of its own,
+    theirs, and that of their children in turn."""
+    aliases: tuple[Slug, ...] = ()
+    """Other names by which a configuration may call it."""
 
     @model_validator(mode="after")
     def _hysteresis(self) -> Self:
@@ -249,11 +201,11 @@ class BundleSpec(Spec):
     window: WindowSpec
     input: Input
     outputs: Outputs
-    decoding: Literal["multilabel", "multiclass", "ctc"]
+    decoding: Decoding
     ctc: Ctc | None = None
     labels: tuple[Label, ...] = Field(min_length=1)
-    metrics: dict[str, Any] = {}
-    parity: dict[str, Any] = {}
+    metrics: dict[str, Any] = Field(default_factory=dict)
+    parity: dict[str, Any] = Field(default_factory=dict)
 
     @property
     def id(self) -> str:
@@ -268,6 +220,15 @@ class BundleSpec(Spec):
             if label.slug in seen:
                 raise ValueError(f"slug {label.slug!r} stands twice; slugs name topics")
             seen.add(label.slug)
+        for label in labels:
+            for child in label.children:
+                if child not in seen:
+                    raise ValueError(f"{label.slug}.children: no label has the slug {child!r}")
+        for label in labels:
+            for alias in label.aliases:
+                if alias in seen:
+                    raise ValueError(f"{label.slug}.aliases: {alias!r} stands for another label")
+                seen.add(alias)
         return labels
 
     @model_validator(mode="after")
@@ -276,18 +237,15 @@ class BundleSpec(Spec):
             raise ValueError("ctc: must be given if, and only if, decoding is 'ctc'")
         if self.ctc:
             self._check_ctc(self.ctc)
+        if self.decoding != "multilabel" and any(label.children for label in self.labels):
+            raise ValueError(f"labels.children: labels exclude each other, being {self.decoding}")
         batch, *rest = self.input.shape or ("",)
         if not isinstance(batch, str) or not all(isinstance(n, int) and n > 0 for n in rest):
             raise ValueError(
                 f"input.shape: {self.input.shape} must be a named batch axis and positive numbers"
             )
-        if isinstance(self.frontend, Fbank | LogMelSpec):
-            self._check_frames(self.frontend, rest)
-        elif rest != [self.window.samples]:
-            raise ValueError(
-                f"input.shape: {self.input.shape} does not hold "
-                f"window.samples = {self.window.samples}"
-            )
+        self._check_window()
+        self._check_input(tuple(int(n) for n in rest))
         return self
 
     def _check_ctc(self, ctc: Ctc) -> None:
@@ -298,22 +256,32 @@ class BundleSpec(Spec):
             if slug is not None and slug not in slugs:
                 raise ValueError(f"ctc.{field}: no label has the slug {slug!r}")
 
-    def _check_frames(self, frontend: Fbank | LogMelSpec, shape: list[str | int]) -> None:
+    def _check_window(self) -> None:
+        multiple = self.frontend.hop_multiple
         for field in ("samples", "hop_samples"):
             value = getattr(self.window, field)
-            if value % frontend.shift_samples:
+            if value % multiple:
                 raise ValueError(
                     f"window.{field}: {value} is not a multiple of "
-                    f"frontend.shift_samples = {frontend.shift_samples}"
+                    f"frontend.shift_samples = {multiple}"
                 )
-        frames = frontend.frames_in(self.window.samples)
-        if not frames:
+
+    def _check_input(self, shape: tuple[int, ...]) -> None:
+        least = self.frontend.input_shape(self.window.samples)
+        if not self.frontend.describes_frames:
+            if shape != least:
+                raise ValueError(
+                    f"input.shape: {self.input.shape} does not hold "
+                    f"window.samples = {self.window.samples}"
+                )
+            return
+        if not least[0]:
             raise ValueError(
                 f"window.samples: {self.window.samples} do not hold one frame of "
-                f"frontend.frame_samples = {frontend.frame_samples}"
+                "frontend.frame_samples"
             )
-        if len(shape) != 2 or shape[1] != frontend.mel_bins or int(shape[0]) < frames:  # noqa: PLR2004
+        if len(shape) != len(least) or shape[1:] != least[1:] or shape[0] < least[0]:
             raise ValueError(
-                f"input.shape: {self.input.shape} does not hold the window's {frames} frames "
-                f"of {frontend.mel_bins} mel bins"
+                f"input.shape: {self.input.shape} does not hold the window's {least[0]} frames "
+                f"of {least[1]} mel bins"
             )

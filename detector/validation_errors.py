@@ -18,7 +18,7 @@ _PLAINLY = {
 """pydantic's words for these speak of Python."""
 
 
-def explain(error: "ValidationError", schema: "type[BaseModel]") -> list[str]:
+def describe_errors(error: "ValidationError", schema: "type[BaseModel]") -> list[str]:
     """A line for each mistake: field = value: what is wrong."""
     lines = []
     mistakes = error.errors(include_url=False)

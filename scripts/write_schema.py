@@ -3,8 +3,9 @@
 import json
 from pathlib import Path
 
-from detector.publish.commands.replies import AnswerMessage, StatsMessage
+from detector.publish.commands.replies import AnswerMessage
 from detector.publish.messages import json_schema
+from detector.publish.stats_message import StatsMessage
 
 SCHEMA_FILE = Path(__file__).resolve().parent.parent / "docs" / "events.schema.json"
 

@@ -128,7 +128,8 @@ class Broker:
 class Subscriber:
     """Collects messages; `until` waits for them to be what they should be."""
 
-    PATIENCE_S = 20.0
+    PATIENCE_S = 45.0
+    """A detector that lost the broker for long may wait 30 s before it tries again."""
 
     def __init__(self, client: aiomqtt.Client) -> None:
         self._client = client

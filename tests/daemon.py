@@ -16,7 +16,7 @@ ROOT: Final = Path(__file__).parents[1]
 RATE: Final = 16_000
 SOURCES: Final = ("hall", "yard", "cellar", "loft")
 """Of a talkative configuration."""
-_TALKS_S: Final = 60
+_TALKS_S: Final = 120
 
 
 class Daemon:
@@ -85,7 +85,7 @@ async def running(
 
 
 def talkative(folder: Path, port: int, state: Path) -> Path:
-    """Write a configuration with which it tells, for a minute, of some 70 events a second.
+    """Write a configuration with which it tells, for two minutes, of some 70 events a second.
 
     Each source hears the same two tones come and go, and says so at every hop.
     """

@@ -244,7 +244,7 @@ async def _deliver(broker: Broker, folder: Path) -> int:
         await publisher.drain(60)
         running.cancel()
         await asyncio.wait({running})
-        return int(outbox.stats()["lost_events"])
+        return outbox.stats().lost_events
 
 
 def damaged(folder: Path) -> list[Path]:

@@ -2,12 +2,14 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import textwrap
 import time
 from pathlib import Path
+from subprocess import PIPE
 
 import numpy as np
 import pytest
@@ -71,6 +73,25 @@ def seconds(time: str) -> float:
     prefix = "1970-01-01T00:00:"
     assert time.startswith(prefix)
     return float(time.removeprefix(prefix).removesuffix("Z"))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e15])
+def test_a_sample_that_is_no_sound_costs_its_moment_alone(
+    config: Path, recording: Path, value: float
+) -> None:
+    samples, _ = sf.read(recording, dtype="float32")
+    samples[2 * RATE] = value
+    sf.write(recording.with_suffix(".wav"), samples, RATE, subtype="FLOAT")
+    done = detector("replay", recording, "--json", "--config", config)
+    assert done.returncode == 0, done.stderr
+    gap, _, end = map(json.loads, done.stdout.splitlines())
+    assert (gap["reason"], gap["begin"]) == ("not_finite", "1970-01-01T00:00:02.000Z")
+    assert gap["duration_s"] < 0.01
+    assert end["type"] == "end"
+    assert abs(seconds(end["onset"]) - 4) <= 0.5
+    assert abs(seconds(end["offset"]) - 6) <= 0.5
+    assert end["level_dbfs"] > -20
+    assert "not finite" in done.stderr
 
 
 def test_replay_is_the_same_byte_for_byte_every_time(config: Path, recording: Path) -> None:
@@ -153,6 +174,28 @@ def write_empty(path: Path) -> None:
 
 def write_text(path: Path) -> None:
     path.write_text("this is no sound at all, whatever the name says\n" * 20)
+
+
+def test_a_recording_that_breaks_off_ends_what_had_begun(config: Path, tmp_path: Path) -> None:
+    """What is missing is said, and so is the damage; the rest was heard."""
+    path = tmp_path / "broken.flac"
+    noise = 0.2 * np.random.default_rng(0).standard_normal(20 * RATE)
+    noise[2 * RATE :] = 0.01 * noise[2 * RATE :]
+    noise[2 * RATE :] += tone(500, 18)
+    sf.write(path, noise, RATE)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    done = detector("replay", path, "--json", "--config", config)
+    assert done.returncode == 2
+    assert "broken.flac: is damaged or truncated: it cannot be decoded after" in done.stderr
+    *events, last = map(json.loads, done.stdout.splitlines())
+    gap, end = (last, events[-1]) if "reason" in last else (events[-1], last)
+    start = next(event for event in events if event.get("type") == "start")
+    assert (end["type"], end["id"], end["truncated"]) == ("end", start["id"], True)
+    assert gap["reason"] == "undecodable"
+    assert gap["end"] == "1970-01-01T00:00:20.000Z"
+    assert end["offset"] <= gap["begin"]
+    assert end["duration_s"] > 3
 
 
 def write_truncated(path: Path) -> None:
@@ -247,13 +290,28 @@ def test_a_gpu_that_is_demanded_and_absent_ends_with_3(config: Path) -> None:
     assert "provider = 'cuda'" in done.stderr
 
 
-def test_a_source_whose_recording_is_missing_ends_the_service_with_2(config: Path) -> None:
-    source = "[mqtt]\nenabled = false\n[[sources]]\nname = 'hall'\naudio_file = 'no.wav'\n"
-    config.write_text(config.read_text() + source)
-    done = detector("run", "--config", config)
-    assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].startswith("detector: ")
-    assert "no.wav" in done.stderr.splitlines()[-1]
+def test_a_source_whose_recording_is_missing_is_tried_again_and_another_is_heard(
+    config: Path, recording: Path
+) -> None:
+    sources = "".join(
+        f"[[sources]]\nname = '{name}'\naudio_file = '{file}'\n"
+        for name, file in (("hall", "late.wav"), ("kitchen", recording))
+    )
+    config.write_text(
+        config.read_text() + "[mqtt]\nenabled = false\n[console]\nenabled = true\n" + sources
+    )
+    command = [sys.executable, "-m", "detector", "run", "--config", str(config)]
+    with subprocess.Popen(command, stdout=PIPE, stderr=PIPE, text=True) as service:
+        assert service.stdout is not None
+        assert service.stderr is not None
+        assert json.loads(service.stdout.readline())["source"] == "kitchen"
+        shutil.copy(recording, config.parent / "late.wav")
+        heard = next(line for line in map(json.loads, service.stdout) if line["source"] == "hall")
+        assert heard["type"] == "start"
+        service.send_signal(signal.SIGTERM)
+        log = service.stderr.read()
+        assert service.wait(20) == 0
+    assert log.count("late.wav: cannot be read: No such file or directory") == 1
 
 
 def test_help_comes_at_once() -> None:

@@ -133,6 +133,28 @@ def test_a_reload_changes_labels_and_says_what_needs_a_restart(
     asyncio.run(talk())
 
 
+def test_a_reload_changes_intervals_and_what_home_assistant_shows(
+    broker: Broker, tmp_path: Path
+) -> None:
+    async def talk() -> None:
+        interval = "update_interval_s = 100.0"
+        async with service(tmp_path, broker, low_tone(40), model=interval) as daemon:
+            await daemon.until_event("start")
+            daemon.edit(interval, "update_interval_s = 0.5")
+            daemon.edit("[homeassistant]", '[homeassistant]\nlabels = ["high"]')
+            answer = await daemon.command("reload")
+            assert (answer["ok"], answer["restart"]) == (True, []), answer
+            await daemon.until_event("update")
+            await daemon.seen.until(
+                lambda s: (
+                    json.loads(s.last(DISCOVERY) or "{}")["components"]["hall-label-low"]
+                    == {"platform": "binary_sensor"}
+                )
+            )
+
+    asyncio.run(talk())
+
+
 def test_a_threshold_counts_at_once_and_until_the_next_reload(
     broker: Broker, tmp_path: Path
 ) -> None:

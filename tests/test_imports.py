@@ -1,27 +1,42 @@
 """Data goes one way: a stage knows the leaf and itself, and only a few files compose."""
 
-import ast
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parent.parent / "detector"
-MODULES = {
-    ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts): path
-    for path in sorted(PACKAGE.rglob("*.py"))
-}
+from scripts import structure
+
+PACKAGE = structure.ROOT / "detector"
+MODULES = structure.read_modules("detector")
 
 STAGES = ("capture", "features", "inference", "events", "publish")
-LEAF = ("records", "errors", "slugs", "validation_errors", "spec", "settings")
+LEAF = (
+    "boottime",
+    "notice",
+    "records",
+    "stats",
+    "errors",
+    "slugs",
+    "decibels",
+    "explanations",
+    "validation_errors",
+    "csv_table",
+    "front_end_spec",
+    "spec",
+    "settings",
+)
 """In the order in which they may import one another."""
 COMPOSERS = (
+    "configured_model",
+    "lane",
+    "overload",
     "pipeline",
     "compatibility",
     "loading",
     "control",
+    "explain_source",
     "source",
     "daemon",
     "cli",
@@ -29,7 +44,19 @@ COMPOSERS = (
     "commands",
     "evaluation",
 )
-PURE = ("features", "events", "pipeline", "records", "spec")
+PURE = (
+    "features",
+    "events",
+    "lane",
+    "overload",
+    "pipeline",
+    "configured_model",
+    "records",
+    "front_end_spec",
+    "spec",
+    "decibels",
+    "explanations",
+)
 """What knows no clock, does no I/O and waits for nothing."""
 
 FOREIGN = {"torch", "transformers", "onnx", "export", "tests", "benchmarks"}
@@ -42,24 +69,9 @@ IMPURE = {
 }
 
 
-def imports(module: str) -> Iterator[str]:
+def imports(module: str) -> set[str]:
     """Full names of the modules that `module` imports, at its top or anywhere within."""
-    package = module if MODULES[module].name == "__init__.py" else module.rpartition(".")[0]
-    for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            parents = package.split(".")[: len(package.split(".")) + 1 - node.level]
-            base = ".".join(
-                [*(parents if node.level else []), *([node.module] if node.module else [])]
-            )
-            names = {f"{base}.{alias.name}" for alias in node.names}
-            submodules = {
-                name for name in names if name in MODULES or f"{name}.__init__" in MODULES
-            }
-            yield from submodules
-            if len(submodules) < len(names):  # something that stands in `base` itself
-                yield base
+    return set(structure.imported_by(MODULES[module], MODULES))
 
 
 def part(module: str) -> str:
@@ -75,8 +87,8 @@ def own(module: str) -> set[str]:
 
 def test_there_is_something_to_read() -> None:
     assert {part(module) for module in MODULES} >= {*STAGES, *LEAF, "operate", "pipeline"}
-    assert "detector.records" in set(imports("detector.features.fbank"))
-    assert "numpy" in set(imports("detector.records"))
+    assert "detector.records" in imports("detector.features.fbank")
+    assert "numpy" in imports("detector.records")
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -98,7 +110,9 @@ def test_only_composers_import_composers(module: str) -> None:
 
 
 def test_the_pure_core_is_composed_without_the_service() -> None:
-    assert own("detector.pipeline") <= {*LEAF, "features", "inference", "events"}
+    pure = {*LEAF, "features", "events", "lane", "configured_model"}
+    assert own("detector.pipeline") <= pure
+    assert own("detector.lane") <= pure
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -150,3 +164,58 @@ def test_a_running_detector_has_loaded_nothing_of_training() -> None:
         check=False,
     )
     assert (done.stdout, done.returncode) == ("[]\n", 0), done.stderr
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    assert structure.cycles(structure.import_graph()) == []
+
+
+def write_package(folder: Path, **modules: str) -> Path:
+    for package in structure.PACKAGES:
+        (folder / package).mkdir()
+        (folder / package / "__init__.py").write_text('"""Nothing. Really."""\n')
+    for name, text in modules.items():
+        (folder / "detector" / f"{name}.py").write_text(text)
+    return folder
+
+
+def test_a_cycle_is_found_and_named(tmp_path: Path) -> None:
+    root = write_package(
+        tmp_path,
+        a="from detector import b\nimport detector.d\n",
+        b="def later():\n    from .c import thing\n",
+        c="import detector.a\n",
+        d="import json\n",
+    )
+    circle = ["detector.a", "detector.b", "detector.c"]
+    assert structure.cycles(structure.import_graph(root)) == [circle]
+    assert "cycle of modules: detector.a <-> detector.b <-> detector.c" in structure.describe(root)
+
+
+def test_the_structure_is_described(tmp_path: Path) -> None:
+    long = "\n" * (structure.MOST_LINES + 1)
+    lines = list(structure.describe(write_package(tmp_path, a=long, b="import detector.a\n")))
+    assert any(
+        line.split() == ["detector/", "3", "files", "403", "lines", "Nothing."] for line in lines
+    )
+    assert "no cycle" in lines
+    assert "over 400 lines: detector/a.py (401)" in lines
+
+
+LONG = {
+    "detector/publish/mqtt/connection.py": "to be split",
+    "detector/publish/mqtt/publisher.py": "to be split",
+    "detector/publish/outbox/durable.py": "to be split",
+    "detector/publish/outbox/store.py": "to be split",
+    "export/heads/make.py": "to be split",
+    "tests/capture/test_microphone.py": "one table of what a microphone does, and its real device",
+    "tests/events/test_segmenter.py": "one state machine and its cases",
+    "tests/export/test_checkpoint.py": "one reader of checkpoints and the mistakes in them",
+    "tests/export/test_heads.py": "one command from end to end, on fixtures that take minutes",
+}
+"""Files that may be longer than others, and why."""
+
+
+def test_no_file_is_longer_than_one_reads_at_a_time() -> None:
+    long = {path for path, lines in structure.lengths().items() if lines > structure.MOST_LINES}
+    assert long <= LONG.keys()

@@ -1,16 +1,18 @@
 """Audio in, events out, through real models: the same events however the audio arrives."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 
+from detector.configured_model import ConfiguredModel
 from detector.errors import ConfigError
 from detector.inference.bundle import load_bundle
 from detector.inference.session import Session
-from detector.pipeline import Listener, Pipeline, replay
+from detector.lane import Lane
+from detector.pipeline import Pipeline, replay, work_of
 from detector.records import SAMPLE_RATE, AudioBlock, Cut, Event, FloatArray, Gap, Scores, Window
 from detector.settings.models import LabelSettings, ModelSettings
 from tests.bundles import HIGH_HZ, LOW_HZ, loudness_bundle, tone_bundle
@@ -57,8 +59,8 @@ class Models:
         self.specs = {name: bundle.spec for name, bundle in bundles.items()}
         self._sessions = {name: Session(bundle, "cpu") for name, bundle in bundles.items()}
 
-    def listener(self, name: str, settings: ModelSettings | None = None) -> Listener:
-        return Listener(name, self.specs[name], settings or ModelSettings(bundle=name))
+    def configured(self, name: str, settings: ModelSettings | None = None) -> ConfiguredModel:
+        return ConfiguredModel(name, self.specs[name], settings or ModelSettings(bundle=name))
 
     def listen(
         self,
@@ -66,10 +68,10 @@ class Models:
         items: Iterable[AudioBlock | Gap | Cut],
         settings: ModelSettings | None = None,
     ) -> list[Event]:
-        pipeline = Pipeline([self.listener(name, settings) for name in names])
+        pipeline = Pipeline([self.configured(name, settings) for name in names])
 
-        def score(index: int, window: Window) -> Scores:
-            return self._sessions[names[index]].score([window])[0]
+        def score(name: str, window: Window) -> Scores:
+            return self._sessions[name].score([window])[0]
 
         return list(replay(pipeline, items, score))
 
@@ -82,6 +84,19 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
 @pytest.fixture(scope="module")
 def whole(models: Models) -> list[Event]:
     return models.listen(["tagger", "framer", "loudness"], blocks(SCENE))
+
+
+def only_events(told: Iterable[Event | Gap]) -> list[Event]:
+    return [item for item in told if isinstance(item, Event)]
+
+
+def all_work(
+    pipeline: Pipeline, items: Iterable[AudioBlock | Gap | Cut]
+) -> Iterator[tuple[Lane, Window | Cut]]:
+    """What there is to do for the models, to the end of the sound."""
+    yield from work_of(pipeline, items)
+    pipeline.finish()
+    yield from pipeline.work()
 
 
 def seconds(segments: Iterable[Segment]) -> list[tuple[str, float, float]]:
@@ -197,13 +212,12 @@ class TestCut:
 
     @pytest.mark.parametrize("name", NAMES)
     def test_ends_what_sounds_before_anything_else_comes(self, models: Models, name: str) -> None:
-        pipeline = Pipeline([models.listener(name)])
+        pipeline = Pipeline([models.configured(name)])
         events = []
         items: list[AudioBlock | Cut] = [*blocks(self.BEFORE), Cut(len(self.BEFORE))]
-        for item in items:
-            for index, task in pipeline.push(item):
-                answer = task if isinstance(task, Cut) else models._sessions[name].score([task])[0]
-                events += pipeline.resolve(index, answer)
+        for lane, task in work_of(pipeline, items):
+            answer = task if isinstance(task, Cut) else models._sessions[name].score([task])[0]
+            events += only_events(pipeline.resolve(lane, answer))
         *_, last = lives(events)
         assert (last.offset, last.truncated) == (len(self.BEFORE), True)
         assert pipeline.stop() == []
@@ -267,25 +281,25 @@ class TestFinish:
         assert models.listen(["tagger", "framer"], blocks(tone(LOW_HZ, 1)[:size])) == []
 
     def test_gives_every_model_a_cut_after_its_last_window(self, models: Models) -> None:
-        pipeline = Pipeline([models.listener("tagger"), models.listener("framer")])
-        work = [*pipeline.push(AudioBlock(0, SCENE[:20_000])), *pipeline.finish()]
-        for index in range(2):
-            own = [item for i, item in work if i == index]
+        pipeline = Pipeline([models.configured("tagger"), models.configured("framer")])
+        work = list(all_work(pipeline, [AudioBlock(0, SCENE[:20_000])]))
+        for name in ("tagger", "framer"):
+            own = [item for lane, item in work if lane.name == name]
             assert own[-1] == Cut(20_000)
             assert all(isinstance(item, Window) for item in own[:-1])
             assert len(own) > 3
 
 
-def test_stop_ends_what_is_open_where_the_audio_ends(models: Models) -> None:
-    pipeline = Pipeline([models.listener("tagger")])
+def test_stop_ends_what_is_open_where_it_was_last_scored(models: Models) -> None:
+    pipeline = Pipeline([models.configured("tagger")])
     hot = np.array([1.0, 0.0], np.float32)
     events = []
-    for index, work in pipeline.push(AudioBlock(0, SCENE[:20_000])):
+    for lane, work in work_of(pipeline, [AudioBlock(0, SCENE[:20_000])]):
         assert isinstance(work, Window)
         span = (work.first_sample, work.end_sample, work.new_samples, work.power)
-        events += pipeline.resolve(index, Scores(*span, hot, None))
+        events += only_events(pipeline.resolve(lane, Scores(*span, hot, None)))
     events += pipeline.stop()
-    assert lives(events) == [Segment("low", 0, 20_000, truncated=True)]
+    assert lives(events) == [Segment("low", 0, 16_000, truncated=True)]
     assert pipeline.stop() == []
 
 
@@ -300,13 +314,13 @@ class TestSettings:
     def test_hop_that_does_not_fit_is_refused(self, models: Models, hop_s: float) -> None:
         settings = ModelSettings(bundle="tagger", hop_s=hop_s)
         with pytest.raises(ConfigError, match=rf"hop_s = {hop_s}: tagger@1 .* 0\.01 s, .* 2\.56 s"):
-            Pipeline([models.listener("tagger", settings)])
+            Pipeline([models.configured("tagger", settings)])
 
     def test_a_waveform_takes_any_hop_up_to_its_window(self, models: Models) -> None:
         settings = ModelSettings(bundle="loudness", hop_s=0.1234)
-        assert models.listener("loudness", settings).window.hop_samples == 1974
-        with pytest.raises(ConfigError, match=r"at most 1\.0 s"):
-            Pipeline([models.listener("loudness", ModelSettings(bundle="loudness", hop_s=1.01))])
+        assert models.configured("loudness", settings).window.hop_samples == 1974
+        with pytest.raises(ConfigError, match="at most its window of 1 s"):
+            Pipeline([models.configured("loudness", ModelSettings(bundle="loudness", hop_s=1.01))])
 
     def test_labels_of_the_configuration_count(self, models: Models) -> None:
         only = ModelSettings(bundle="tagger", only=("high",))
@@ -318,7 +332,7 @@ class TestSettings:
     def test_unknown_label_is_refused(self, models: Models) -> None:
         settings = ModelSettings(bundle="tagger", only=("hihg",))
         with pytest.raises(ConfigError, match="did you mean 'high'"):
-            Pipeline([models.listener("tagger", settings)])
+            Pipeline([models.configured("tagger", settings)])
 
     def test_long_sounds_are_updated_at_the_interval(self, models: Models) -> None:
         settings = ModelSettings(bundle="tagger", update_interval_s=2)
@@ -337,7 +351,7 @@ class TestSettings:
 
 def test_a_model_with_both_outputs_is_timed_by_its_frames(tmp_path: Path, models: Models) -> None:
     bundle = load_bundle(str(tone_bundle(tmp_path / "both", outputs=("clip", "frames"))))
-    pipeline = Pipeline([Listener("both", bundle.spec, ModelSettings(bundle="both"))])
+    pipeline = Pipeline([ConfiguredModel("both", bundle.spec, ModelSettings(bundle="both"))])
     session = Session(bundle, "cpu")
     events = replay(pipeline, blocks(SCENE), lambda _, window: session.score([window])[0])
     found = seconds(lives(events))

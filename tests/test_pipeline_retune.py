@@ -8,15 +8,17 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from detector.configured_model import ConfiguredModel
 from detector.errors import ConfigError
-from detector.events.explain.explanation import ExplainedPattern
-from detector.events.explain.memory import Outcomes
-from detector.pipeline import Listener, Pipeline, replay
+from detector.events.explain.segment_log import SegmentLog
+from detector.explanations import PatternFacts
+from detector.pipeline import Pipeline, replay, work_of
 from detector.records import AudioBlock, Cut, Event, FloatArray, Gap, Scores, Window
 from detector.settings.models import LabelSettings
 from tests.bundles import HIGH_HZ, LOW_HZ
 from tests.events.scores import lives
 from tests.features.ragged import blocks
+from tests.test_pipeline import only_events
 from tests.test_pipeline_patterns import SILENT, Models, Patterns, at, of, patterns, scene, spans
 
 NEVER = LabelSettings(onset_threshold=1.0)
@@ -47,31 +49,33 @@ class Said:
 
 @pytest.fixture(scope="module")
 def said(models: Models) -> Said:
-    listeners = [models.listener("tagger"), models.listener("framer")]
-    return Said(models.answers(listeners, blocks(SCENE)))
+    configured_models = [models.configured("tagger"), models.configured("framer")]
+    return Said(models.answers(configured_models, blocks(SCENE)))
 
 
-class Heard:
+class Listening:
     """A source that is heard, with what followed."""
 
-    def __init__(self, models: Models, listeners: Sequence[Listener], rules: Patterns) -> None:
-        self._models, self._names = models, [listener.name for listener in listeners]
-        self.pipeline = Pipeline(listeners, patterns=rules)
-        self.outcomes = Outcomes()
+    def __init__(
+        self, models: Models, configured_models: Sequence[ConfiguredModel], rules: Patterns
+    ) -> None:
+        self._models = models
+        self.pipeline = Pipeline(configured_models, patterns=rules)
+        self.segments = SegmentLog()
         self.events: list[Event] = []
         self._end = 0
 
     def hear(self, samples: FloatArray) -> list[Event]:
         events: list[Event] = []
-        for index, window in self.pipeline.push(AudioBlock(self._end, samples)):
+        for lane, window in work_of(self.pipeline, [AudioBlock(self._end, samples)]):
             assert isinstance(window, Window)
-            answer = self._models.sessions[self._names[index]].score([window])[0]
-            events += self.pipeline.resolve(index, answer)
+            answer = self._models.sessions[lane.name].score([window])[0]
+            events += only_events(self.pipeline.resolve(lane, answer))
         self._end += len(samples)
         return self._told(events)
 
-    def retune(self, listeners: Sequence[Listener], rules: Patterns) -> list[Event]:
-        return self._told(self.pipeline.retune(listeners, rules))
+    def retune(self, configured_models: Sequence[ConfiguredModel], rules: Patterns) -> list[Event]:
+        return self._told(self.pipeline.retune(configured_models, rules))
 
     def stop(self) -> list[Event]:
         return self._told(self.pipeline.stop())
@@ -79,13 +83,18 @@ class Heard:
     def _told(self, events: list[Event]) -> list[Event]:
         self.events += events
         for event in events:
-            self.outcomes.add(event, None, self._end)
+            self.segments.add(event, None, self._end)
         return events
 
-    def why(self, begin_s: float, end_s: float) -> dict[str, ExplainedPattern]:
+    def why(self, begin_s: float, end_s: float) -> dict[str, PatternFacts]:
         stretch = at(begin_s), at(end_s)
-        said = self.pipeline.explain_patterns(*stretch, list(self.outcomes.between(*stretch)))
-        return {one.pattern: one for one in said}
+        found = self.pipeline.explain_patterns(*stretch, list(self.segments.between(*stretch)))
+        return {one.facts.pattern: one.facts for one in found}
+
+    def onsets(self, begin_s: float, end_s: float) -> dict[str, int | None]:
+        stretch = at(begin_s), at(end_s)
+        found = self.pipeline.explain_patterns(*stretch, list(self.segments.between(*stretch)))
+        return {one.facts.pattern: one.onset_sample for one in found}
 
 
 def moved(events: Iterable[Event], samples: int) -> list[tuple[str, str, int, int | None, bool]]:
@@ -113,31 +122,31 @@ AFTER = scene(
 @pytest.mark.parametrize("before", ["plain", "silent", "deaf", "without", "others"])
 @pytest.mark.parametrize("after", ["plain", "silent", "deaf", "without", "others"])
 def test_what_was_retuned_hears_as_what_starts_so(models: Models, before: str, after: str) -> None:
-    framer = models.listener("framer")
-    ways: dict[str, tuple[Listener, Patterns]] = {
+    framer = models.configured("framer")
+    ways: dict[str, tuple[ConfiguredModel, Patterns]] = {
         "plain": (framer, ALL),
-        "silent": (models.listener("framer", low=SILENT, high=SILENT), ALL),
-        "deaf": (models.listener("framer", high=NEVER), ALL),
+        "silent": (models.configured("framer", low=SILENT, high=SILENT), ALL),
+        "deaf": (models.configured("framer", high=NEVER), ALL),
         "without": (framer, {}),
-        "others": (models.listener("framer", low=SILENT), {**NOISE, **patterns(
+        "others": (models.configured("framer", low=SILENT), {**NOISE, **patterns(
             tones={"kind": "group", "labels": ["low"]},
             high_ones={"kind": "group", "labels": ["high", "noise"]},
         )}),
     }  # fmt: skip
     (was, rules), (is_now, new_rules) = ways[before], ways[after]
-    source = Heard(models, [was], rules)
+    source = Listening(models, [was], rules)
     source.hear(BEFORE)
     source.retune([is_now], new_rules)
     [*events] = source.events
     gap = Gap(len(BEFORE), 1600, "stall")
     session = models.sessions["framer"]
 
-    def score(_: int, window: Window) -> Scores:
+    def score(_: str, window: Window) -> Scores:
         return session.score([window])[0]
 
-    for index, work in source.pipeline.push(gap):
-        answer = work if isinstance(work, Cut) else score(index, work)
-        events += source.pipeline.resolve(index, answer)
+    for lane, work in work_of(source.pipeline, [gap]):
+        answer = work if isinstance(work, Cut) else score(lane.name, work)
+        events += only_events(source.pipeline.resolve(lane, answer))
     lives(events)
     retuned = list(replay(source.pipeline, blocks(AFTER, [], gap.end_sample), score))
     fresh = list(replay(Pipeline([is_now], patterns=new_rules), blocks(AFTER), score))
@@ -157,15 +166,15 @@ def test_whole_segments_are_told_however_often_and_whenever_it_changes(
     """Also while windows wait for a model."""
     rng = np.random.default_rng(seed)
 
-    def listeners() -> list[Listener]:
+    def configured_models() -> list[ConfiguredModel]:
         ways = [SILENT, LabelSettings(), NEVER]
         return [
-            models.listener(name, **{label: ways[rng.integers(3)] for label in ("low", "high")})
+            models.configured(name, **{label: ways[rng.integers(3)] for label in ("low", "high")})
             for name in ("tagger", "framer")
         ]
 
-    pipeline = Pipeline(listeners())
-    for _ in pipeline.push(AudioBlock(0, SCENE)):
+    pipeline = Pipeline(configured_models())
+    for _ in work_of(pipeline, [AudioBlock(0, SCENE)]):
         pass  # the answers come below
     # Who is ahead, and by how much, changes now and then.
     pace = np.cumsum(rng.exponential(1, (2, max(map(len, said.answers)))) ** eager, axis=1)
@@ -177,17 +186,17 @@ def test_whole_segments_are_told_however_often_and_whenever_it_changes(
             rules = [ALL, TONES, OTHERS, {}][rng.integers(4)]
             # A pattern may have the name of a label that is published now.
             with contextlib.suppress(ConfigError):
-                events += pipeline.retune(listeners(), rules)
-        events += pipeline.resolve(index, answer)
+                events += pipeline.retune(configured_models(), rules)
+        events += only_events(pipeline.resolve(pipeline.lanes[index], answer))
     for model in ("tagger@1", "framer@1", "patterns@1"):
         lives(event for event in events if event.model == model)
 
 
 def test_a_group_goes_on_through_a_change_that_is_none_of_its_own(models: Models) -> None:
-    source = Heard(models, [models.listener("framer", low=SILENT, high=SILENT)], TONES)
+    source = Listening(models, [models.configured("framer", low=SILENT, high=SILENT)], TONES)
     source.hear(scene(2, (LOW_HZ, 1, 2)))
     other = LabelSettings(enabled=False, onset_threshold=0.9)
-    assert source.retune([models.listener("framer", low=SILENT, high=other)], TONES) == []
+    assert source.retune([models.configured("framer", low=SILENT, high=other)], TONES) == []
     source.hear(scene(2, (LOW_HZ, 0, 1)))
     assert spans(source.events) == [pytest.approx((1, 3), abs=0.06)]
 
@@ -196,13 +205,13 @@ def test_a_group_goes_on_through_a_change_that_is_none_of_its_own(models: Models
 def test_a_group_that_changes_ends_and_begins_with_what_goes_on(
     models: Models, changed: str
 ) -> None:
-    source = Heard(models, [models.listener("framer")], TONES)
+    source = Listening(models, [models.configured("framer")], TONES)
     source.hear(scene(2, (LOW_HZ, 1, 2)))
     if changed == "a member":
-        [end] = source.retune([models.listener("framer", high=SILENT)], TONES)
+        [end] = source.retune([models.configured("framer", high=SILENT)], TONES)
     else:
         rules = patterns(tones={"kind": "group", "labels": ["low"]})
-        [end] = source.retune([models.listener("framer")], rules)
+        [end] = source.retune([models.configured("framer")], rules)
     assert (end.type, end.label, end.truncated) == ("end", "tones", True)
     [start] = source.hear(scene(1, (LOW_HZ, 0, 1)))
     assert (start.type, start.label) == ("start", "tones")
@@ -213,9 +222,9 @@ def test_a_group_that_changes_ends_and_begins_with_what_goes_on(
 
 
 def test_a_group_follows_a_member_that_is_silenced_while_it_sounds(models: Models) -> None:
-    source = Heard(models, [models.listener("framer")], TONES)
+    source = Listening(models, [models.configured("framer")], TONES)
     source.hear(scene(2, (LOW_HZ, 1, 2)))
-    ends = source.retune([models.listener("framer", low=SILENT)], TONES)
+    ends = source.retune([models.configured("framer", low=SILENT)], TONES)
     assert sorted((e.label, e.type, e.truncated) for e in ends) == [
         ("low", "end", True),
         ("tones", "end", True),
@@ -230,10 +239,10 @@ def test_a_group_follows_a_member_that_is_silenced_while_it_sounds(models: Model
 
 def test_what_was_over_before_a_change_is_not_heard_again(models: Models) -> None:
     """A window shows it still."""
-    listener = models.listener("framer", low=SILENT)
-    source = Heard(models, [listener], {})
+    configured = models.configured("framer", low=SILENT)
+    source = Listening(models, [configured], {})
     source.hear(scene(2, (LOW_HZ, 1, 1.5)))
-    source.retune([listener], TONES)
+    source.retune([configured], TONES)
     source.hear(scene(2))
     assert source.events == []
 
@@ -242,28 +251,28 @@ def test_a_threshold_reaches_what_only_patterns_hear(models: Models) -> None:
     alarm = scene(6, *((HIGH_HZ, 1.0 + i, 1.5 + i) for i in range(3)))
     deaf = LabelSettings(enabled=False, onset_threshold=1.0)
     for was, is_now, alarms in ((SILENT, deaf, 0), (deaf, SILENT, 1)):
-        source = Heard(models, [models.listener("framer", high=was)], BEEPS)
-        assert source.retune([models.listener("framer", high=is_now)], BEEPS) == []
+        source = Listening(models, [models.configured("framer", high=was)], BEEPS)
+        assert source.retune([models.configured("framer", high=is_now)], BEEPS) == []
         source.hear(alarm)
         source.stop()
         assert len(lives(of(source.events, "beeps"))) == alarms
 
 
 def test_a_rhythm_that_is_no_longer_wanted_ends(models: Models) -> None:
-    source = Heard(models, [models.listener("framer")], BEEPS)
+    source = Listening(models, [models.configured("framer")], BEEPS)
     source.hear(scene(5.5, *((HIGH_HZ, 1.0 + i, 1.5 + i) for i in range(3))))
-    [end] = source.retune([models.listener("framer")], {})
+    [end] = source.retune([models.configured("framer")], {})
     assert (end.type, end.label, end.truncated) == ("end", "beeps", True)
     assert source.pipeline.labels == ("low", "high")
 
 
 def test_a_label_that_goes_on_accounts_for_what_is_loud_after_a_change(models: Models) -> None:
     tone = scene(4, (LOW_HZ, 0, 4))
-    source = Heard(models, [models.listener("framer")], {})
+    source = Listening(models, [models.configured("framer")], {})
     source.hear(tone)
-    source.retune([models.listener("framer")], NOISE)
+    source.retune([models.configured("framer")], NOISE)
     source.hear(tone)
-    source.retune([models.listener("framer")], patterns(
+    source.retune([models.configured("framer")], patterns(
         noise={"kind": "loud_unlabelled", "threshold_dbfs": -25}
     ))  # fmt: skip
     source.hear(tone)
@@ -272,49 +281,50 @@ def test_a_label_that_goes_on_accounts_for_what_is_loud_after_a_change(models: M
 
 
 def test_a_tagger_confirms_by_its_new_thresholds(models: Models) -> None:
-    framer, tagger = models.listener("framer"), models.listener("tagger")
-    confirmed = Listener(
+    framer, tagger = models.configured("framer"), models.configured("tagger")
+    confirmed = ConfiguredModel(
         "framer", framer.spec, framer.settings.model_copy(update={"confirmed_by": "tagger"})
     )
     pipeline = Pipeline([confirmed, tagger])
-    pipeline.retune([confirmed, models.listener("tagger", low=NEVER)], {})
+    pipeline.retune([confirmed, models.configured("tagger", low=NEVER)], {})
     half = Scores(0, at(2.56), at(2.56), 0.1, np.array([0.6, 0.6], np.float32), None)
     frames = np.full((100, 2), 0.6, np.float32)
-    assert pipeline.resolve(0, Scores(0, at(1.28), at(1.28), 0.1, None, frames[:64])) == []
-    events = pipeline.resolve(1, half)
+    own, other = pipeline.lanes
+    assert pipeline.resolve(own, Scores(0, at(1.28), at(1.28), 0.1, None, frames[:64])) == []
+    events = only_events(pipeline.resolve(other, half))
     # Of "low" 0.6 is not enough any more, so its frames count less.
     assert {e.label for e in events if e.model == "framer@1"} == {"high"}
 
 
 def test_what_does_not_fit_changes_nothing(models: Models) -> None:
-    source = Heard(models, [models.listener("framer", high=SILENT)], BEEPS)
-    for listener, rules, told in (
+    source = Listening(models, [models.configured("framer", high=SILENT)], BEEPS)
+    for configured, rules, told in (
         (
-            models.listener("framer"),
+            models.configured("framer"),
             patterns(high={"kind": "group", "labels": ["low"]}),
             "of that name",
         ),
         (
-            models.listener("framer", high=LabelSettings(enabled=False, onset_threshold=0.1)),
+            models.configured("framer", high=LabelSettings(enabled=False, onset_threshold=0.1)),
             BEEPS,
             "offset_threshold 0.3 is above",
         ),
-        (models.listener("framer", low=LabelSettings(onset_threshold=0.1)), BEEPS, "is above"),
+        (models.configured("framer", low=LabelSettings(onset_threshold=0.1)), BEEPS, "is above"),
     ):
         with pytest.raises(ConfigError, match=told):
-            source.retune([listener], rules)
+            source.retune([configured], rules)
     source.hear(scene(6, (LOW_HZ, 4, 5), *((HIGH_HZ, 1.0 + i, 1.5 + i) for i in range(3))))
     source.stop()
     assert sorted(s.label for s in lives(source.events)) == ["beeps", "low"]
 
 
 def test_patterns_are_explained(models: Models) -> None:
-    source = Heard(models, [models.listener("framer", high=SILENT)], ALL)
+    source = Listening(models, [models.configured("framer", high=SILENT)], ALL)
     beeps = [(HIGH_HZ, 1.0 + i, 1.5 + i) for i in range(3)]
     source.hear(scene(16, *beeps, (HIGH_HZ, 9, 9.5), bursts=[(12, 12.5), (13.5, 15.5)]))
     alarm = source.why(0.5, 4)
     assert (alarm["beeps"].why, alarm["beeps"].heard) == ("event", {"high": 3})
-    assert alarm["beeps"].onset_sample == pytest.approx(at(1), abs=at(0.06))
+    assert source.onsets(0.5, 4)["beeps"] == pytest.approx(at(1), abs=at(0.06))
     assert alarm["noise"].why == "labelled"
     assert alarm["noise"].level_dbfs == pytest.approx(-13.5, abs=1)
     alone = source.why(8, 10)
@@ -332,10 +342,10 @@ def test_patterns_are_explained(models: Models) -> None:
 
 
 def test_of_a_pattern_that_came_later_it_is_said_so(models: Models) -> None:
-    listener = models.listener("framer")
-    source = Heard(models, [listener], {})
+    configured = models.configured("framer")
+    source = Listening(models, [configured], {})
     source.hear(scene(5, (LOW_HZ, 1, 2)))
-    source.retune([listener], TONES)
+    source.retune([configured], TONES)
     source.hear(scene(5, (LOW_HZ, 1, 2)))
     assert source.why(1, 2)["tones"].why == "not_set_up"
     assert source.why(6, 7)["tones"].why == "event"

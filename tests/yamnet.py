@@ -8,22 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from detector.spec import LogMelSpec
-
 FILE = Path(
     os.environ.get("YAMNET")
     or Path(__file__).parent.parent.parent / "shared" / "peers" / "yamnet" / "yamnet.tflite"
 )
-FRONT_END = LogMelSpec(
-    spectrum="magnitude",
-    mel_bins=64,
-    low_hz=125.0,
-    high_hz=7500.0,
-    slopes="mel",
-    log_offset=0.001,
-    log_floor=0.0,
-)
-"""Of YAMNet: github.com/tensorflow/models, research/audioset/yamnet/features.py."""
 
 needs_yamnet = pytest.mark.skipif(
     not FILE.is_file(), reason=f"no {FILE}; YAMNET names another place"

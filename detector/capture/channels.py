@@ -8,7 +8,7 @@ from detector.errors import ConfigError
 from detector.records import FloatArray
 
 
-def choose(samples: FloatArray, channel: int | Literal["mix"]) -> FloatArray:
+def select_channel(samples: FloatArray, channel: int | Literal["mix"]) -> FloatArray:
     """One channel, or the mean of all.
 
     Args:

@@ -15,18 +15,20 @@ import os
 import queue
 import sys
 import threading
-import time
-from typing import Any, BinaryIO, Final, Literal
+from collections import deque
+from typing import Any, BinaryIO, Final, Literal, Protocol
 
+from detector.boottime import boottime_ns
 from detector.capture.devices import Device, list_devices, match
 from detector.capture.framing import (
     Header,
-    Hello,
     Kind,
+    StreamFormat,
     pack_error,
+    pack_format,
     pack_header,
-    pack_hello,
 )
+from detector.capture.program import CaptureProgram
 from detector.errors import ConfigError, DetectorError, SourceError
 
 WANTED_RATE: Final = 16_000
@@ -45,6 +47,56 @@ EXIT_STOPPED: Final = 5
 """The device vanished, or the sound server did."""
 
 
+def program(device: str, channel: int | Literal["mix"]) -> CaptureProgram:
+    """This program, as the daemon runs it.
+
+    Args:
+        device: its name, a part of it, or default.
+        channel: which to hear, counted from 1, or mix.
+    """
+    module = (sys.executable, "-m", "detector.capture.microphone")
+    return CaptureProgram(
+        name="microphone program",
+        source=f"device {device!r}",
+        command=(*module, "--device", device, "--channel", str(channel)),
+    )
+
+
+class CallbackTime(Protocol):
+    """What PortAudio knows of time when it calls back (PaStreamCallbackTimeInfo)."""
+
+    inputBufferAdcTime: float  # noqa: N815 (PortAudio's own name)
+    """When the first frame of the block was converted, in seconds on the clock of the stream."""
+    currentTime: float  # noqa: N815
+    """When it calls back, on the same clock."""
+
+
+class InputLatency:
+    """How old the last frame of a block is when the callback gets it.
+
+    The latency is the least age of the last blocks: one is also old when it waited in a backlog,
+    after a stall, and how much of that is true is not for this program to judge.
+    """
+
+    _BLOCKS: Final = 100
+    """Of how many blocks the least age is taken."""
+    _MAX_S: Final = 3.0
+    """No device takes longer; some ALSA plugins give times that make no sense."""
+
+    def __init__(self, rate: int) -> None:
+        self._rate = rate
+        self._ages_s: deque[float] = deque(maxlen=self._BLOCKS)
+
+    def update(self, time: CallbackTime, frames: int) -> float:
+        """Take the time of a block; return the latency in seconds, 0 if it is not known."""
+        began, now = time.inputBufferAdcTime, time.currentTime
+        age_s = now - began - frames / self._rate
+        # NaN is neither. A sound server may be ahead of its time, by less than a block.
+        if began > 0 and -frames / self._rate <= age_s <= self._MAX_S:
+            self._ages_s.append(max(0.0, age_s))
+        return min(self._ages_s, default=0.0)
+
+
 class Recorder:
     """What the callback fills and the main thread empties."""
 
@@ -54,10 +106,11 @@ class Recorder:
         self._next_sample = 0
         self._dropped = 0
         self._overflowed = False
+        self._latency = InputLatency(rate)
 
-    def callback(self, data: Any, frames: int, _time: object, status: Any) -> None:  # noqa: ANN401
+    def callback(self, data: Any, frames: int, time: CallbackTime, status: Any) -> None:  # noqa: ANN401
         """PortAudio's thread: copy, count, return."""
-        now = time.monotonic_ns()
+        captured_ns = boottime_ns() - round(self._latency.update(time, frames) * 1e9)
         first_sample = self._next_sample
         self._next_sample += frames
         self._overflowed |= bool(status.input_overflow)
@@ -66,7 +119,8 @@ class Recorder:
             return
         kind = Kind.AUDIO_AFTER_OVERFLOW if self._overflowed else Kind.AUDIO
         self._overflowed = False
-        self._queue.put((Header(kind, first_sample, now, self._dropped, frames), bytes(data)))
+        header = Header(kind, first_sample, captured_ns, self._dropped, frames)
+        self._queue.put((header, bytes(data)))
 
     def finished(self) -> None:
         """PortAudio stopped the stream: the device is gone."""
@@ -125,7 +179,7 @@ def record(
     except sounddevice.PortAudioError as error:
         raise SourceError(f"device {device.name!r} cannot be opened: {error}") from None
 
-    out.write(pack_hello(Hello(rate, channels)))
+    out.write(pack_format(StreamFormat(rate, channels)))
     out.flush()
     while True:
         try:
@@ -164,7 +218,7 @@ def _end_with_parent() -> None:
     os._exit(0)
 
 
-def _say(out: BinaryIO, why: str) -> None:
+def _write_error(out: BinaryIO, why: str) -> None:
     """Tell the reader why the program ends."""
     with contextlib.suppress(BrokenPipeError):
         out.write(pack_error(why))
@@ -190,11 +244,13 @@ def main() -> int:
     threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     try:
         record(arguments.device, arguments.channel, arguments.rate, arguments.block_ms, out)
-        _say(out, f"device {arguments.device!r} stopped: unplugged, or its sound server ended")
+        _write_error(
+            out, f"device {arguments.device!r} stopped: unplugged, or its sound server ended"
+        )
     except BrokenPipeError:
         return 0
     except DetectorError as error:
-        _say(out, str(error))
+        _write_error(out, str(error))
         if isinstance(error, ConfigError):
             return EXIT_UNKNOWN_DEVICE
         return EXIT_CANNOT_OPEN

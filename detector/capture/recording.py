@@ -2,29 +2,44 @@
 
 A file is read piece by piece, in constant memory, and comes out at the analysis rate. It is read
 whole or refused: a recording that is damaged somewhere would otherwise pass for a quiet one.
+Single samples that are no sound become gaps.
 """
 
 import asyncio
 import contextlib
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, Final, Literal
 
 import numpy as np
 import soundfile
+import structlog
 
-from detector.capture.channels import choose
+from detector.boottime import boottime
+from detector.capture.channels import select_channel
 from detector.capture.clock import SampleClock
-from detector.capture.resample import Resampler
+from detector.capture.conversion import Conversion
 from detector.capture.ring import RingBuffer
+from detector.capture.status import OnStatus
 from detector.errors import AudioFileError, DetectorError
-from detector.records import SAMPLE_RATE, AudioBlock, FloatArray
+from detector.records import (
+    SAMPLE_RATE,
+    AudioBlock,
+    Cut,
+    FloatArray,
+    Gap,
+    to_samples,
+    to_seconds,
+)
+
+log = structlog.get_logger()
 
 Channel = int | Literal["mix"]
 
 _READ_FRAMES: Final = 16_384
-_PLAY_SAMPLES: Final = SAMPLE_RATE // 10
+_PLAY_SAMPLES: Final = to_samples(0.1)
 _UNKNOWN_LENGTH: Final = 1 << 48
 """Frames. What no file holds is a writer's way of saying that it did not know."""
 _STREAMED: Final = 0x7FFFF000
@@ -41,16 +56,16 @@ _PCM_NAME: Final = "standard input"
 @contextlib.contextmanager
 def open_audio(
     path: Path | str, channel: Channel = "mix", block_samples: int = SAMPLE_RATE
-) -> Iterator[Iterator[AudioBlock]]:
+) -> Iterator[Iterator[AudioBlock | Gap]]:
     """Open a recording (WAV, FLAC, Ogg, MP3, …; any rate from 8 to 192 kHz, any width).
 
     Args:
         path: the file.
         channel: which to hear, counted from 1, or the mean of all.
-        block_samples: length of each block but the last.
+        block_samples: length of each block but the last, and those before a gap.
 
     Returns:
-        Consecutive blocks from sample 0 on.
+        Consecutive blocks from sample 0 on, and gaps where the file holds what is no sound.
 
     Raises:
         AudioFileError: when it is opened or while it is read: the file is missing, empty, damaged,
@@ -74,9 +89,10 @@ def open_audio(
                 f"(WAV, FLAC, Ogg, MP3, AIFF): {_reason(error)}"
             ) from None
         _check_length(path, sound)
-        resampler = _open_resampler(str(path), sound.samplerate)
+        conversion = _open_conversion(str(path), sound.samplerate)
         _check_channel(str(path), sound.channels, channel)
-        yield _blocks(_decoded(path, sound), str(path), resampler, channel, block_samples)
+        frames = _decoded(path, sound)
+        yield _blocks(frames, str(path), conversion, channel, block_samples, sound.frames)
 
 
 @contextlib.contextmanager
@@ -86,7 +102,7 @@ def open_pcm(
     channels: int,
     channel: Channel = "mix",
     block_samples: int = SAMPLE_RATE,
-) -> Iterator[Iterator[AudioBlock]]:
+) -> Iterator[Iterator[AudioBlock | Gap]]:
     """Read bare 16-bit little-endian samples, interleaved, as they come; as `open_audio` else.
 
     Args:
@@ -94,65 +110,95 @@ def open_pcm(
         rate: Hertz.
         channels: how many are interleaved.
         channel: which to hear, counted from 1, or the mean of all.
-        block_samples: length of each block but the last.
+        block_samples: length of each block but the last, and those before a gap.
 
     Raises:
         AudioFileError: there is no audio, half a frame at the end, or the rate is not supported.
     """
     if channels < 1:
         raise AudioFileError(f"{_PCM_NAME}: cannot have {channels} channels")
-    resampler = _open_resampler(_PCM_NAME, rate)
+    conversion = _open_conversion(_PCM_NAME, rate)
     _check_channel(_PCM_NAME, channels, channel)
     frames = _pcm(stream, channels)
-    yield _blocks(frames, _PCM_NAME, resampler, channel, block_samples)
+    yield _blocks(frames, _PCM_NAME, conversion, channel, block_samples)
 
 
-async def play(
-    path: Path,
-    ring: RingBuffer,
-    clock: SampleClock,
-    on_status: Callable[[Literal["listening", "offline"]], None],
-    *,
-    channel: Channel = "mix",
-    speed: float = 1.0,
-) -> None:
-    """Deliver a recording at the pace at which it was made, as if it were heard now.
-
-    Args:
-        path: the file.
-        ring: gets the blocks.
-        clock: is told when each was heard; made for SAMPLE_RATE * speed.
-        on_status: is told listening at the beginning and offline at the end.
-        channel: which to hear, counted from 1, or the mean of all.
-        speed: how many times as fast.
+def only_sound(path: Path | str, items: Iterable[AudioBlock | Gap]) -> Iterator[AudioBlock]:
+    """The blocks of a recording that has no gaps.
 
     Raises:
-        AudioFileError: as `open_audio`.
+        AudioFileError: it has one.
     """
-    loop = asyncio.get_running_loop()
-    with open_audio(path, channel, _PLAY_SAMPLES) as blocks:
-        began = loop.time()
-        on_status("listening")
-        try:
-            for block in blocks:
-                heard_at = began + block.end_sample / SAMPLE_RATE / speed
-                await asyncio.sleep(heard_at - loop.time())
-                clock.observe(block.end_sample, heard_at)
-                ring.write(AudioBlock(block.first_sample, block.samples, heard_at))
-        finally:
-            on_status("offline")
+    for item in items:
+        if isinstance(item, Gap):
+            raise AudioFileError(
+                f"{path}: holds samples that are not finite, or far beyond full scale, at "
+                f"{to_seconds(item.first_sample):.3f} s"
+            )
+        yield item
 
 
-def _open_resampler(name: str, rate: int) -> Resampler:
+class Recording:
+    """A capture that is a file, delivered at the pace at which it was made, as if heard now."""
+
+    def __init__(self, path: Path, *, channel: Channel = "mix", speed: float = 1.0) -> None:
+        """Describe it; nothing is opened yet.
+
+        Args:
+            path: the file.
+            channel: which to hear, counted from 1, or the mean of all.
+            speed: how many times as fast.
+        """
+        self.clock = SampleClock(round(SAMPLE_RATE * speed))
+        self._path, self._channel, self._speed = path, channel, speed
+
+    @property
+    def description(self) -> str:
+        return str(self._path)
+
+    async def run(self, ring: RingBuffer, on_status: OnStatus) -> None:
+        """Deliver the file from its beginning to its end.
+
+        Args:
+            ring: gets the blocks, and gaps where the file holds what is no sound.
+            on_status: is told listening at the beginning and offline at the end.
+
+        Raises:
+            AudioFileError: as `open_audio`.
+        """
+        with open_audio(self._path, self._channel, _PLAY_SAMPLES) as items:
+            first_sample = self._next_sample(ring)
+            began = boottime()
+            on_status("listening")
+            try:
+                for item in items:
+                    due = began + to_seconds(item.end_sample) / self._speed
+                    await asyncio.sleep(due - boottime())
+                    later = replace(item, first_sample=first_sample + item.first_sample)
+                    self.clock.observe(later.end_sample, due)
+                    ring.write(later)
+            finally:
+                on_status("offline")
+                ring.write(Cut(ring.end_sample))
+
+    def _next_sample(self, ring: RingBuffer) -> int:
+        """The index that the file's first sample gets: not 0 if it is run again."""
+        if self.clock.started:
+            missed = round(self.clock.sample_at(boottime())) - ring.end_sample
+            ring.write(Gap(ring.end_sample, max(0, missed), "restart"))
+        return ring.end_sample
+
+
+def _open_conversion(name: str, rate: int) -> Conversion:
     try:
-        return Resampler(rate)
+        return Conversion(rate)
     except DetectorError as error:
         raise AudioFileError(f"{name}: {error}") from None
 
 
 def _check_channel(name: str, channels: int, channel: Channel) -> None:
     try:
-        choose(np.zeros((1, channels), np.float32), channel)
+        select_channel(np.zeros((1, channels), np.float32), channel)
     except DetectorError as error:
         raise AudioFileError(f"{name}: {error}") from None
 
@@ -235,14 +281,31 @@ def _pcm(stream: BinaryIO, channels: int) -> Iterator[FloatArray]:
         raise AudioFileError(f"{_PCM_NAME}: holds no samples")
 
 
+def _converted(
+    pieces: Iterable[FloatArray], conversion: Conversion, channel: Channel, promised_frames: int
+) -> Iterator[AudioBlock | Gap]:
+    """Mix and resample. If that fails midway, what is missing is a gap; then the error comes."""
+    try:
+        for frames in pieces:
+            yield from conversion.push(select_channel(frames, channel))
+    except AudioFileError:
+        yield from conversion.finish()
+        end = conversion.end_sample
+        if 0 < end < (promised := conversion.sample_of(promised_frames)):
+            yield Gap(end, promised - end, "undecodable")
+        raise
+    yield from conversion.finish()
+
+
 def _blocks(
     pieces: Iterable[FloatArray],
     name: str,
-    resampler: Resampler,
+    conversion: Conversion,
     channel: Channel,
     block_samples: int,
-) -> Iterator[AudioBlock]:
-    """Mix, resample, and cut into blocks of `block_samples`."""
+    promised_frames: int = 0,
+) -> Iterator[AudioBlock | Gap]:
+    """Mix, resample, and cut into blocks of `block_samples`; as `_converted`."""
     first_sample = 0
     waiting: list[FloatArray] = []
 
@@ -257,13 +320,20 @@ def _blocks(
             samples = samples[block_samples:]
         waiting = [samples]
 
-    heard = 0
-    for frames in pieces:
-        if not np.isfinite(frames).all():
-            bad = heard + int(np.argmin(np.isfinite(frames).all(axis=1)))
-            raise AudioFileError(f"{name}: frame {bad} is not a number (NaN or infinite)")
-        heard += len(frames)
-        waiting.append(resampler.push(choose(frames, channel)))
-        yield from cut(all_of_it=False)
-    waiting.append(resampler.finish())
+    invalid_samples = 0
+    for item in _converted(pieces, conversion, channel, promised_frames):
+        if isinstance(item, AudioBlock):
+            waiting.append(item.samples)
+            yield from cut(all_of_it=False)
+        else:
+            yield from cut(all_of_it=True)
+            yield item
+            first_sample = item.end_sample
+            invalid_samples += item.length if item.reason == "not_finite" else 0
     yield from cut(all_of_it=True)
+    if invalid_samples:
+        log.warning(
+            "samples that are not finite, or far beyond full scale, are left out as gaps",
+            file=name,
+            seconds=round(to_seconds(invalid_samples), 3),
+        )

@@ -35,19 +35,22 @@ class Resampler:
 
     def __init__(self, rate: int) -> None:
         check_rate(rate)
-        self._stream = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
-        self._needed = rate != SAMPLE_RATE
+        self._stream = (
+            None
+            if rate == SAMPLE_RATE
+            else soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
+        )
 
     def push(self, samples: FloatArray) -> FloatArray:
         """Take (n,) samples, return those that are ready."""
-        if not self._needed or not len(samples):
+        if self._stream is None or not len(samples):
             return samples
         ready: FloatArray = self._stream.resample_chunk(samples)
         return ready
 
     def finish(self) -> FloatArray:
         """Return what was held back; nothing may be pushed afterwards."""
-        if not self._needed:
+        if self._stream is None:
             return np.empty(0, np.float32)
         rest: FloatArray = self._stream.resample_chunk(np.empty(0, np.float32), last=True)
         return rest

@@ -6,56 +6,28 @@ its index in the device's stream, which jumps where the microphone program dropp
 it was captured; and, from the clock, when it should have been.
 
 A block that comes late may be one of a backlog that catches up, or the first after a loss. Only
-what follows can tell, so late blocks are held until it is plain: either they are on time again,
-or they stay late by the same amount, and that is what was lost.
+what follows can tell, so late blocks are kept pending until it is plain: either they are on time
+again, or they stay late by the same amount, and that is what was lost.
 
 While nothing comes, nobody knows how much is lost. The sound is cut where it stops, so that nobody
 waits for an end that may never come; the gap follows once it is known, if there is one.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 from detector.capture.clock import SampleClock
+from detector.capture.conversion import Conversion
 from detector.capture.framing import FramingError, Header, Kind
-from detector.capture.resample import Resampler
-from detector.records import SAMPLE_RATE, AudioBlock, Cut, FloatArray, Gap, GapReason
+from detector.records import AudioBlock, Cut, FloatArray, Gap, GapReason, to_samples
 
 STALL_S: Final = 2.0
 """A device that is silent for longer has stalled. What it then delivers in one burst is not
 believed: nobody can say when it was heard, or whether the sound server made it up."""
 
 
-class _Run:
-    """Consecutive samples of a stream, on their way through the resampler."""
-
-    def __init__(self, rate: int, device_sample: int, sample: int) -> None:
-        self.rate = rate
-        """Hertz, of the device."""
-        self.next_device_sample = self._first_device_sample = device_sample
-        self.end = self._first_sample = sample
-        """The index, at the analysis rate, that follows what was returned."""
-        self._resampler = Resampler(rate)
-
-    def index(self, device_sample: int) -> int:
-        """The index at the analysis rate, to the nearest sample."""
-        since = device_sample - self._first_device_sample
-        return self._first_sample + (2 * since * SAMPLE_RATE + self.rate) // (2 * self.rate)
-
-    def push(self, samples: FloatArray) -> FloatArray:
-        self.next_device_sample += len(samples)
-        ready = self._resampler.push(samples)
-        self.end += len(ready)
-        return ready
-
-    def finish(self) -> FloatArray:
-        rest = self._resampler.finish()
-        self.end += len(rest)
-        return rest
-
-
-class _Held(NamedTuple):
+class _PendingBlock(NamedTuple):
     header: Header
     samples: FloatArray
     late: float
@@ -67,27 +39,27 @@ class _Held(NamedTuple):
 class Timeline:
     """Mono blocks of a source in, `AudioBlock`, `Gap` and `Cut` without holes out. No I/O."""
 
-    _LATE: Final = 0.15 * SAMPLE_RATE
-    """Samples. As a rule a busy machine does not make a block that late."""
-    _ON_TIME: Final = 0.05 * SAMPLE_RATE
-    _NO_LOSS: Final = 0.01 * SAMPLE_RATE
+    _LATE: Final = to_samples(0.15)
+    """As a rule a busy machine does not make a block that late."""
+    _ON_TIME: Final = to_samples(0.05)
+    _NO_LOSS: Final = to_samples(0.01)
     """Less is jitter; the clock follows it."""
     _BURST: Final = 0.5
     """Parts of a block's own length: one that comes sooner was not heard just now."""
     _SETTLED_S: Final = 0.5
     """For how long the lateness must not have fallen."""
-    _MAX_HELD_S: Final = 10.0
+    _MAX_PENDING_S: Final = 10.0
 
     def __init__(self, clock: SampleClock) -> None:
         self._clock = clock
         self._end = 0
-        self._run: _Run | None = None
-        self._held: list[_Held] = []
-        self._suspicion: GapReason | None = None
-        """Why blocks are held; None while all is well."""
+        self._conversion: Conversion | None = None
+        self._pending: list[_PendingBlock] = []
+        self._pending_reason: GapReason | None = None
+        """What the pending blocks may be the sign of; None while all is well."""
         self._stalled = False
         self._captured_s = math.inf
-        """When the last block of this stream was captured, on the monotonic clock."""
+        """When the last block of this stream was captured, on the boottime clock."""
 
     @property
     def end_sample(self) -> int:
@@ -100,10 +72,10 @@ class Timeline:
         Raises:
             SourceError: the rate is not supported.
         """
-        self._run = _Run(rate, 0, self._end)
+        self._conversion = Conversion(rate, 0, self._end)
         self._captured_s = math.inf
         self._stalled = False
-        self._suspicion = "restart" if self._clock.started else None
+        self._pending_reason = "restart" if self._clock.started else None
 
     def push(self, header: Header, samples: FloatArray) -> Iterator[AudioBlock | Gap]:
         """Take a block of (header.size,) samples, return what is certain by now.
@@ -111,117 +83,110 @@ class Timeline:
         Raises:
             FramingError: the block overlaps the one before it, or no stream was begun.
         """
-        if self._run is None:
-            raise FramingError("audio before the hello")
+        stream = self._stream()
         captured_s = header.captured_ns / 1e9
-        index = self._run.index(header.first_sample + header.size)
+        end = stream.sample_of(header.first_sample + header.size)
         if not self._clock.started:
-            self._clock.observe(index, captured_s)
-        late = self._clock.sample_at(captured_s) - index
+            self._clock.observe(end, captured_s)
+        late = self._clock.sample_at(captured_s) - end
         silent_s = captured_s - self._captured_s
         self._captured_s = captured_s
-        self._suspect(header, late, silent_s)
-        if self._suspicion is None:
-            yield from self._deliver(self._run, header, samples)
+        self._look_for_loss(header, late, silent_s)
+        if self._pending_reason is None:
+            yield from self._deliver(header, samples)
             return
-        in_burst = silent_s < self._BURST * header.size / self._run.rate or silent_s > STALL_S
-        self._held.append(_Held(header, samples, late, in_burst))
-        if self._is_on_time() or self._is_settled(self._run):
-            yield from self._release(self._run)
+        in_burst = silent_s < self._BURST * header.size / stream.rate or silent_s > STALL_S
+        self._pending.append(_PendingBlock(header, samples, late, in_burst))
+        if self._is_on_time() or self._is_settled(stream.rate):
+            yield from self._release()
 
     def pause(self) -> Iterator[AudioBlock | Gap | Cut]:
-        """Nothing comes at present: return all that was heard, and that the sound stops there.
+        """Nothing comes at present: return all that was captured, and that the sound stops there.
 
         Blocks may still follow. If they tell of no loss, the sound goes on where it was cut.
         """
-        if self._run is not None and self._held:
-            yield from self._release(self._run)
-        if self._run is not None:
-            yield from self._end_run(self._run)
-            self._run = _Run(self._run.rate, self._run.next_device_sample, self._end)
-            yield Cut(self._end)
+        if self._conversion is None:
+            return
+        if self._pending:
+            yield from self._release()
+        yield from self._take(self._stream().finish())
+        self._conversion = Conversion(self._stream().rate, self._stream().next_frame, self._end)
+        yield Cut(self._end)
 
     def finish(self) -> Iterator[AudioBlock | Gap | Cut]:
         """The stream has ended: return the rest of it, and that the sound stops there."""
         yield from self.pause()
-        self._run = None
+        self._conversion = None
 
-    def _suspect(self, header: Header, late: float, silent_s: float) -> None:
-        """Decide whether blocks are held from this one on."""
+    def _stream(self) -> Conversion:
+        if self._conversion is None:
+            raise FramingError("audio before the format of the stream")
+        return self._conversion
+
+    def _look_for_loss(self, header: Header, late: float, silent_s: float) -> None:
+        """Decide whether blocks are kept pending from this one on."""
         if silent_s > STALL_S:
             self._stalled = True
-            self._suspicion = self._suspicion or "stall"
+            self._pending_reason = self._pending_reason or "stall"
         elif header.kind is Kind.AUDIO_AFTER_OVERFLOW:
-            self._suspicion = self._suspicion or "overflow"
+            self._pending_reason = self._pending_reason or "overflow"
         elif late > self._LATE:
-            self._suspicion = self._suspicion or "stall"
+            self._pending_reason = self._pending_reason or "stall"
 
     def _is_on_time(self) -> bool:
         """A backlog has caught up: there was no loss."""
-        late = self._held[-1].late
-        return self._suspicion == "stall" and not self._stalled and late < self._ON_TIME
+        late = self._pending[-1].late
+        return self._pending_reason == "stall" and not self._stalled and late < self._ON_TIME
 
-    def _is_settled(self, run: _Run) -> bool:
+    def _is_settled(self, rate: int) -> bool:
         """Blocks come at the device's pace, and have not become less late for a while."""
-        newest, least = self._held[-1].header, self._held[self._least_late()].header
-        held_s = (newest.first_sample - self._held[0].header.first_sample) / run.rate
+        newest, least = self._pending[-1].header, self._pending[self._least_late()].header
+        pending_s = (newest.first_sample - self._pending[0].header.first_sample) / rate
         settled_s = (newest.captured_ns - least.captured_ns) / 1e9
-        return settled_s >= self._SETTLED_S or held_s > self._MAX_HELD_S
+        return settled_s >= self._SETTLED_S or pending_s > self._MAX_PENDING_S
 
     def _least_late(self) -> int:
-        """Which held block is the first that is as little late as any, but for jitter."""
-        least = min(held.late for held in self._held)
-        return next(i for i, held in enumerate(self._held) if held.late <= least + self._NO_LOSS)
+        """Which pending block is the first that is as little late as any, but for jitter."""
+        least = min(block.late for block in self._pending)
+        return next(
+            i for i, block in enumerate(self._pending) if block.late <= least + self._NO_LOSS
+        )
 
-    def _release(self, run: _Run) -> Iterator[AudioBlock | Gap]:
-        kept = self._held
+    def _release(self) -> Iterator[AudioBlock | Gap]:
+        kept = self._pending
         if self._stalled:
-            heard = [i for i, held in enumerate(kept) if not held.in_burst]
+            at_its_pace = [i for i, block in enumerate(kept) if not block.in_burst]
             since = self._least_late()
-            kept = kept[next((i for i in heard if i >= since), len(kept) - 1) :]
-        lost = 0 if self._is_on_time() else round(min(held.late for held in kept))
-        reason, discarded = self._suspicion or "stall", len(kept) < len(self._held)
-        self._held, self._suspicion, self._stalled = [], None, False
+            kept = kept[next((i for i in at_its_pace if i >= since), len(kept) - 1) :]
+        lost = 0 if self._is_on_time() else round(min(block.late for block in kept))
+        reason, discarded = self._pending_reason or "stall", len(kept) < len(self._pending)
+        self._pending, self._pending_reason, self._stalled = [], None, False
         if discarded or lost > self._NO_LOSS:
             first = kept[0].header.first_sample
-            begin = run.index(first) + lost
-            yield from self._end_run(run)
-            yield from self._gap_until(begin, reason)
-            run = self._run = _Run(run.rate, first, self._end)
-        for held in kept:
-            yield from self._deliver(run, held.header, held.samples)
+            yield from self._skip_to(first, self._stream().sample_of(first) + lost, reason)
+        for block in kept:
+            yield from self._deliver(block.header, block.samples)
 
-    def _deliver(
-        self, run: _Run, header: Header, samples: FloatArray
-    ) -> Iterator[AudioBlock | Gap]:
-        if header.first_sample < run.next_device_sample:
+    def _deliver(self, header: Header, samples: FloatArray) -> Iterator[AudioBlock | Gap]:
+        first, expected = header.first_sample, self._stream().next_frame
+        if first < expected:
             raise FramingError(
-                f"a block begins at sample {header.first_sample}, "
-                f"before the end of the last one, {run.next_device_sample}"
+                f"a block begins at sample {first}, before the end of the last one, {expected}"
             )
-        if header.first_sample > run.next_device_sample:
-            begin = run.index(header.first_sample)
-            yield from self._end_run(run)
-            yield from self._gap_until(begin, "overflow")
-            run = self._run = _Run(run.rate, header.first_sample, self._end)
-        ready = run.push(samples)
-        captured_s, index = header.captured_ns / 1e9, run.index(run.next_device_sample)
-        self._clock.observe(index, captured_s)
-        if len(ready):
-            yield self._block(ready, captured_s - (index - run.end) / SAMPLE_RATE)
+        if first > expected:
+            yield from self._skip_to(first, self._stream().sample_of(first), "overflow")
+        stream = self._stream()
+        self._clock.observe(stream.sample_of(first + header.size), header.captured_ns / 1e9)
+        yield from self._take(stream.push(samples))
 
-    def _end_run(self, run: _Run) -> Iterator[AudioBlock]:
-        rest = run.finish()
-        if len(rest):
-            yield self._block(rest, self._clock.monotonic(run.end))
-
-    def _gap_until(self, sample: int, reason: GapReason) -> Iterator[Gap]:
+    def _skip_to(self, frame: int, sample: int, reason: GapReason) -> Iterator[AudioBlock | Gap]:
+        """Leave out what is before a frame of the device, which is to have the index `sample`."""
+        yield from self._take(self._stream().finish())
         if sample > self._end:
-            gap = Gap(self._end, sample - self._end, reason)
-            self._end = sample
-            yield gap
+            yield from self._take([Gap(self._end, sample - self._end, reason)])
+        self._conversion = Conversion(self._stream().rate, frame, self._end)
 
-    def _block(self, samples: FloatArray, heard_at: float) -> AudioBlock:
-        block = AudioBlock(self._end, samples, heard_at)
-        self._end = block.end_sample
-        return block
+    def _take(self, items: Iterable[AudioBlock | Gap]) -> Iterator[AudioBlock | Gap]:
+        for item in items:
+            self._end = item.end_sample
+            yield item

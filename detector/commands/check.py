@@ -72,8 +72,8 @@ def _models(config: Config, path: Path | None) -> Iterator[Line]:
             yield subject, error
         else:
             models[name] = model
-            spec = model.listener.spec
-            count = len(model.listener.labels)
+            spec = model.configured.spec
+            count = len(model.configured.labels)
             what = (
                 f"{count} of {len(spec.labels)} labels"
                 if not spec.ctc
@@ -83,8 +83,8 @@ def _models(config: Config, path: Path | None) -> Iterator[Line]:
     if len(models) < len(config.models):
         return
     try:
-        listeners = {name: model.listener for name, model in models.items()}
-        check_settings(config, listeners, str(path or "defaults"))
+        configured_models = {name: model.configured for name, model in models.items()}
+        check_settings(config, configured_models, str(path or "defaults"))
     except DetectorError as error:
         yield "models", error
     else:

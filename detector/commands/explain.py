@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from detector.errors import BrokerError, ConfigError
+from detector.explanations import MEANING
 from detector.operate.logs import configure
 from detector.publish import topics
 from detector.publish.commands.replies import (
@@ -22,7 +23,7 @@ from detector.publish.commands.replies import (
     PatternExplanation,
 )
 from detector.publish.messages import rfc3339
-from detector.publish.mqtt.connection import Link, Received
+from detector.publish.mqtt.connection import MqttConnection, Received
 from detector.publish.mqtt.publisher import client_id
 from detector.settings.config import Config
 from detector.settings.load import load_config
@@ -30,22 +31,6 @@ from detector.settings.load import load_config
 _MINUTE_S: Final = 30.0
 """How far around the middle of a minute, if that is all that was given."""
 _SECOND_S: Final = 2.0
-
-_WHY: Final = {
-    "event": "an event",
-    "merged": "part of an event that had begun before",
-    "muted": "held back: the source was muted",
-    "quiet_hours": "held back: quiet hours",
-    "disabled": "this label does not become events",
-    "below_onset_threshold": "below its onset threshold",
-    "shorter_than_min_duration": "shorter than its min_duration_s",
-    "nothing_new": "only in what was no new sound",
-    "not_heard": "none of its labels was heard",
-    "no_rhythm": "not in its rhythm, so far",
-    "not_loud": "below its threshold_dbfs",
-    "labelled": "a label accounts for what was loud",
-    "not_set_up": "set up, or changed, after that",
-}
 
 
 def explain_time(path: Path | None, source: str | None, at: str, *, as_json: bool) -> None:
@@ -104,7 +89,7 @@ async def _ask(config: Config, request: str) -> AnswerMessage:
             answered.set_result(AnswerMessage.model_validate_json(message.payload))
 
     name = f"{client_id(config.mqtt, config.node)}-explain-{os.getpid()}"
-    async with Link(config.mqtt, name, None, received) as link:
+    async with MqttConnection(config.mqtt, name, None, received) as link:
         try:
             async with asyncio.timeout(config.mqtt.timeout_s):
                 for refusal in (
@@ -132,7 +117,7 @@ def _print(explanation: Explanation) -> None:
     table = Table("label", "score", "threshold", "what became of it", box=None, pad_edge=False)
     for label in explanation.labels:
         threshold = "" if label.onset_threshold is None else f"{label.onset_threshold:.2f}"
-        table.add_row(label.label, f"{label.peak:.2f}", threshold, _became(label))
+        table.add_row(label.label, f"{label.peak:.2f}", threshold, _outcome(label))
     if explanation.labels:
         console.print(table)
     else:
@@ -143,11 +128,11 @@ def _print(explanation: Explanation) -> None:
             heard = [f"{count} {label}" for label, count in pattern.heard.items()]
             if pattern.level_dbfs is not None:
                 heard.append(f"{pattern.level_dbfs:.1f} dBFS")
-            table.add_row(pattern.pattern, ", ".join(heard), _became(pattern))
+            table.add_row(pattern.pattern, ", ".join(heard), _outcome(pattern))
         console.print(table)
 
 
-def _became(said: LabelExplanation | PatternExplanation) -> str:
-    since = f", from {said.onset.astimezone():%H:%M:%S}" if said.onset else ""
-    until = f" to {said.offset.astimezone():%H:%M:%S}" if said.offset else ""
-    return f"{_WHY.get(said.why, said.why)}{since}{until}"
+def _outcome(explained: LabelExplanation | PatternExplanation) -> str:
+    since = f", from {explained.onset.astimezone():%H:%M:%S}" if explained.onset else ""
+    until = f" to {explained.offset.astimezone():%H:%M:%S}" if explained.offset else ""
+    return f"{MEANING[explained.why]}{since}{until}"

@@ -12,13 +12,14 @@ from rich.text import Text
 
 from detector.capture.devices import match, query_devices
 from detector.daemon import serve
+from detector.decibels import FLOOR_DBFS, dbfs
 from detector.errors import SourceError
-from detector.events.segments.loudness import SILENCE_DBFS, dbfs
 from detector.loading import load_models
 from detector.operate.logs import configure
 from detector.publish.event_lines import LinesPublisher, describe
-from detector.publish.messages import EventMessage, GapMessage, SourceStatus
+from detector.publish.messages import EventMessage, GapMessage
 from detector.publish.publisher import Publisher
+from detector.records import SourceStatus
 from detector.settings.config import Config
 from detector.settings.load import load_config
 from detector.settings.mqtt import MqttSettings
@@ -69,7 +70,7 @@ class _View(Publisher):
     def __init__(self, device: str) -> None:
         self._device = device
         self._status: SourceStatus = "offline"
-        self._level_dbfs = SILENCE_DBFS
+        self._level_dbfs = FLOOR_DBFS
         self._top: dict[str, float] = {}
         self._events: deque[Text] = deque(maxlen=_LAST_EVENTS)
 

@@ -9,16 +9,17 @@ from pathlib import Path
 from detector.capture.clock import FixedClock
 from detector.capture.recording import open_audio, open_pcm
 from detector.errors import DetectorError
-from detector.events.segments.gate import Gate
-from detector.loading import Model, load_models
+from detector.events.segments.suppression import SuppressionGate
+from detector.explanations import Suppression
+from detector.loading import LoadedModel, load_models
 from detector.operate.logs import configure
 from detector.operate.schedule import Schedule
 from detector.pipeline import Pipeline, replay
 from detector.publish.console import ConsolePublisher
 from detector.publish.event_lines import LinesPublisher
-from detector.publish.messages import Narrator
+from detector.publish.messages import MessageFactory
 from detector.publish.publisher import Publisher
-from detector.records import SAMPLE_RATE, AudioBlock, Event, Scores, Window
+from detector.records import AudioBlock, Event, Gap, Scores, Window, to_seconds
 from detector.settings.load import load_config
 from detector.settings.patterns import PatternSettings
 from detector.slugs import slugify
@@ -46,17 +47,12 @@ def replay_files(
     clock = FixedClock((start or datetime.fromtimestamp(0, UTC)).replace(tzinfo=UTC))
     failures: list[DetectorError] = []
     for file, source in zip(files, _source_names(files), strict=True):
-        narrator = Narrator(NODE, source)
         try:
             opened = open_pcm(sys.stdin.buffer, rate, channels) if file == "-" else open_audio(file)
-            with opened as blocks:
-                paced = _paced(blocks) if real_time else blocks
-                gate = Gate()
-                for event in _events(models, config.patterns, paced):
-                    allowed = schedule.allows(source, event.label, clock.utc(event.onset_sample))
-                    told = gate.admit(event, None if allowed else "quiet_hours", event.onset_sample)
-                    if told:
-                        publisher.event(narrator.event(told, clock.utc))
+            with opened as items:
+                paced = _paced(items) if real_time else items
+                output = _Output(source, schedule, clock, publisher)
+                _replay(models, config.patterns, paced, output)
         except DetectorError as error:
             # The other recordings are not to blame.
             sys.stderr.write(f"detector: {error}\n")
@@ -65,22 +61,74 @@ def replay_files(
         sys.exit(failures[0].exit_code)
 
 
-def _events(
-    models: list[Model], patterns: Mapping[str, PatternSettings], blocks: Iterator[AudioBlock]
-) -> Iterator[Event]:
-    def score(index: int, window: Window) -> Scores:
-        return models[index].session.score([window])[0]
+class _Output:
+    """Publishes what may be told of one recording."""
 
-    pipeline = Pipeline([model.listener for model in models], patterns=patterns)
-    return replay(pipeline, blocks, score)
+    def __init__(
+        self, source: str, schedule: Schedule, clock: FixedClock, publisher: Publisher
+    ) -> None:
+        self._source, self._schedule, self._clock = source, schedule, clock
+        self._publisher = publisher
+        self._messages = MessageFactory(NODE, source)
+        self._gate = SuppressionGate()
+
+    def event(self, event: Event) -> None:
+        allowed = self._schedule.allows(
+            self._source, event.label, self._clock.utc(event.onset_sample)
+        )
+        suppressed_by: Suppression | None = None if allowed else "quiet_hours"
+        if admitted := self._gate.admit(event, suppressed_by, event.onset_sample):
+            self._publisher.event(self._messages.event(admitted, self._clock.utc))
+
+    def gap(self, gap: Gap) -> None:
+        self._publisher.gap(self._messages.gap(gap, self._clock.utc))
 
 
-def _paced(blocks: Iterator[AudioBlock]) -> Iterator[AudioBlock]:
-    """Give out each block when its last sample would have been heard."""
+def _replay(
+    models: list[LoadedModel],
+    patterns: Mapping[str, PatternSettings],
+    items: Iterator[AudioBlock | Gap],
+    output: _Output,
+) -> None:
+    """Replay one recording. If it fails midway, what had begun ends there, cut off.
+
+    Raises:
+        DetectorError: the recording cannot be read, or a model cannot score it.
+    """
+    sessions = {model.configured.name: model.session for model in models}
+    pipeline = Pipeline([model.configured for model in models], patterns=patterns)
+
+    def score(name: str, window: Window) -> Scores:
+        return sessions[name].score([window])[0]
+
+    failures: list[DetectorError] = []
+
+    def readable() -> Iterator[AudioBlock | Gap]:
+        try:
+            for item in items:
+                yield item
+                if isinstance(item, Gap):
+                    output.gap(item)
+        except DetectorError as error:
+            failures.append(error)
+
+    try:
+        for event in replay(pipeline, readable(), score):
+            output.event(event)
+    except DetectorError:  # of a model
+        for event in pipeline.stop():
+            output.event(event)
+        raise
+    if failures:
+        raise failures[0]
+
+
+def _paced(items: Iterator[AudioBlock | Gap]) -> Iterator[AudioBlock | Gap]:
+    """Give out each item when it would have ended."""
     began = time.monotonic()
-    for block in blocks:
-        time.sleep(max(0.0, began + block.end_sample / SAMPLE_RATE - time.monotonic()))
-        yield block
+    for item in items:
+        time.sleep(max(0.0, began + to_seconds(item.end_sample) - time.monotonic()))
+        yield item
 
 
 def _source_names(files: list[str]) -> list[str]:

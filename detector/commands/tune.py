@@ -4,9 +4,11 @@ import sys
 from pathlib import Path
 
 from detector.errors import ConfigError
-from detector.evaluation.material import gather
+from detector.evaluation.dataset import read_dataset
+from detector.evaluation.detections import TrueEvent
+from detector.evaluation.recording_result import run_recording
 from detector.evaluation.tables import as_toml
-from detector.evaluation.thresholds import tune
+from detector.evaluation.thresholds import TuningRecording, recorder, tune
 from detector.loading import load_models
 from detector.operate.logs import configure
 from detector.settings.load import load_config
@@ -29,23 +31,38 @@ def tune_thresholds(
     config = load_config(config_file)
     configure(config.log)
     models = load_models(config, config_file)
-    spelling = [name for name, model in models.items() if model.listener.spec.ctc]
+    spelling = [name for name, model in models.items() if model.configured.spec.ctc]
     if len(spelling) == len(models):
         raise ConfigError(f"models.{spelling[0]}: spells words, which have no thresholds to tune")
     for name in spelling:
         sys.stderr.write(f"detector: models.{name} spells words: it has no thresholds to tune\n")
-    material = gather(folder, reference_file, list(models.values()), config.patterns)
-    if material.hours * false_alarms_per_hour < 1:
+    dataset = read_dataset(folder, reference_file, list(models.values()), config.patterns)
+    tuned = {name: model.configured for name, model in models.items() if name not in spelling}
+    recordings: dict[str, dict[str, TuningRecording]] = {name: {} for name in tuned}
+    reference: dict[str, list[TrueEvent]] = {}
+    hours = 0.0
+    for name, path in dataset.with_progress():
+        recorders = {model: recorder(configured) for model, configured in tuned.items()}
+        result = run_recording(
+            list(models.values()),
+            path,
+            config.patterns,
+            {model: steps.add for model, steps in recorders.items()},
+        )
+        for model, steps in recorders.items():
+            recordings[model][name] = TuningRecording(result.duration_samples, steps)
+        reference[name] = dataset.true_events(name, result.duration_s)
+        hours += result.duration_s / 3600
+    if hours * false_alarms_per_hour < 1:
         sys.stderr.write(
-            f"detector: {material.hours:.2f} h of recordings cannot show a rate of "
+            f"detector: {hours:.2f} h of recordings cannot show a rate of "
             f"{false_alarms_per_hour:g} false alarms an hour: the thresholds make none here\n"
         )
     chosen = {
-        name: tune(model.listener, place, material.heard, material.reference, false_alarms_per_hour)
-        for place, (name, model) in enumerate(models.items())
-        if name not in spelling
+        model: tune(configured, recordings[model], reference, false_alarms_per_hour)
+        for model, configured in tuned.items()
     }
-    text = as_toml(chosen, config, material.hours, false_alarms_per_hour, alone=config_file is None)
+    text = as_toml(chosen, config, hours, false_alarms_per_hour, alone=config_file is None)
     if out is None:
         sys.stdout.write(text)
         return

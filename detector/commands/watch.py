@@ -14,7 +14,7 @@ from detector.operate.logs import configure
 from detector.publish import topics
 from detector.publish.event_lines import describe
 from detector.publish.messages import EventMessage, GapMessage
-from detector.publish.mqtt.connection import Link, Received
+from detector.publish.mqtt.connection import MqttConnection, Received
 from detector.publish.mqtt.publisher import client_id
 from detector.settings.load import load_config
 
@@ -37,7 +37,7 @@ def watch_events(path: Path | None, node: str | None, *, as_json: bool) -> None:
 
     async def watch() -> None:
         name = f"{client_id(config.mqtt, config.node)}-watch-{os.getpid()}"
-        async with Link(config.mqtt, name, None, show) as link:
+        async with MqttConnection(config.mqtt, name, None, show) as link:
             try:
                 async with asyncio.timeout(config.mqtt.timeout_s):
                     for topic in wanted:

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 LONGEST: Final = 3_000
-"""Steps in one piece, if there is a place to cut."""
+"""Steps in one chunk, if there is a place to cut."""
 
 
-def pieces(
+def chunks(
     times_s: NDArray[np.floating],
     scores: NDArray[np.floating],
     events: Iterable[tuple[float, float]],
@@ -29,7 +29,7 @@ def pieces(
         events: (onset, offset) in seconds; none is cut.
 
     Returns:
-        The first step of each piece, and the step after its last.
+        The first step of each chunk, and the step after its last.
     """
     # What the higher of two thresholds that meet at an edge would have to exceed.
     across = np.minimum(scores[:-1], scores[1:]).max(axis=1, initial=0)

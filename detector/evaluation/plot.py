@@ -1,4 +1,4 @@
-"""One recording in a picture: its spectrogram, the scores, what is true and what was told."""
+"""One recording in a picture: its spectrogram, the scores, what is true and what was detected."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,10 +8,11 @@ import numpy as np
 
 from detector.capture.recording import open_audio
 from detector.errors import ConfigError
+from detector.evaluation.detections import Detection, TrueEvent
 from detector.evaluation.optional import require
-from detector.evaluation.scoring import Detection, TimedScores, TrueEvent
+from detector.evaluation.scoring import TimedScores
 from detector.features.fbank import LogMel
-from detector.records import SAMPLE_RATE
+from detector.records import SAMPLE_RATE, AudioBlock, FloatArray, Gap
 from detector.spec import Fbank
 
 _MOST: Final = 10
@@ -34,7 +35,7 @@ def draw(
         path: its suffix says the format (.png, .svg, .pdf).
         recording: the file.
         truth: its true events.
-        detected: what was told of it.
+        detected: what was detected in it.
         timed: the scores over it.
         thresholds: the onset threshold of each label, where it has one.
 
@@ -63,15 +64,15 @@ def draw(
         if label in thresholds:
             scores.axhline(thresholds[label], color=colour, linestyle=":", linewidth=0.8)
         true = [(onset, offset - onset) for onset, offset, slug in truth if slug == label]
-        told = [(e.onset_s, e.offset_s - e.onset_s) for e in detected if e.label == label]
+        found = [(e.onset_s, e.offset_s - e.onset_s) for e in detected if e.label == label]
         events.broken_barh(true, (index + 0.05, 0.4), color="0.6")
-        events.broken_barh(told, (index + 0.5, 0.4), color=colour)
+        events.broken_barh(found, (index + 0.5, 0.4), color=colour)
     scores.set(ylabel="score", ylim=(0, 1.02))
     if labels:
         scores.legend(loc="upper right", fontsize="small")
     events.set(
         xlabel="seconds",
-        ylabel="true (grey), told",
+        ylabel="true (grey), detected",
         xlim=(0, end),
         ylim=(len(labels), 0),
         yticks=np.arange(len(labels)) + 0.5,
@@ -95,6 +96,11 @@ def _labels(
 def _log_mel(recording: Path) -> np.ndarray:
     """(columns, mel bins): the log-mel frames, or every few of them."""
     log_mel = LogMel(Fbank(), SAMPLE_RATE)
-    with open_audio(recording) as blocks:
-        frames = np.concatenate([log_mel.push(block.samples) for block in blocks])
+    with open_audio(recording) as items:
+        frames = np.concatenate([log_mel.push(_samples(item)) for item in items])
     return frames[:: 1 + len(frames) // _COLUMNS]
+
+
+def _samples(item: AudioBlock | Gap) -> FloatArray:
+    """A gap is drawn as silence."""
+    return item.samples if isinstance(item, AudioBlock) else np.zeros(item.length, np.float32)

@@ -1,14 +1,12 @@
 """Reference files: what truly sounds in which recording, and when."""
 
-import csv
-import io
-import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+from detector.csv_table import CsvRow, read_csv
 from detector.errors import ConfigError
-from detector.evaluation.scoring import TrueEvent
+from detector.evaluation.detections import TrueEvent
 
 COLUMNS: Final = ("filename", "onset", "offset", "event_label")
 SUFFIXES: Final = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff")
@@ -28,54 +26,27 @@ def read_reference(path: Path) -> TrueEvents:
     Raises:
         ConfigError: naming the file, the line and what is wrong with it.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: is not UTF-8: {error}") from None
-    header, _, _ = text.partition("\n")
-    rows = csv.DictReader(io.StringIO(text, newline=""), delimiter="\t" if "\t" in header else ",")
-    missing = [column for column in COLUMNS if column not in (rows.fieldnames or ())]
-    if missing:
-        raise ConfigError(
-            f"{path}: has no column {', '.join(missing)}; "
-            f"its first line must be {','.join(COLUMNS)}"
-        )
     events: TrueEvents = {}
-    try:
-        for row in rows:
-            fields = [(row[column] or "").strip() for column in COLUMNS]
-            _add(events, fields, f"{path}: line {rows.line_num}")
-    except csv.Error as error:
-        raise ConfigError(f"{path}: line {rows.line_num}: {error}") from None
+    for row in read_csv(path, COLUMNS, short_rows=True):
+        _add(events, row)
     return events
 
 
-def _add(events: TrueEvents, fields: list[str], where: str) -> None:
-    filename, onset, offset, label = fields
+def _add(events: TrueEvents, row: CsvRow) -> None:
+    filename, label = row["filename"], row["event_label"]
     if not filename:
-        raise ConfigError(f"{where}: has no filename")
+        raise ConfigError(f"{row.where}: has no filename")
     of_file = events.setdefault(PurePosixPath(filename).as_posix(), [])
-    if not (onset or offset or label):
+    if not (row["onset"] or row["offset"] or label):
         return
     if not label:
-        raise ConfigError(f"{where}: has no event_label")
-    begin = _seconds(onset, f"{where}: onset")
-    end = _seconds(offset, f"{where}: offset")
-    if end <= begin:
-        raise ConfigError(f"{where}: the offset {offset} does not come after the onset {onset}")
-    of_file.append((begin, end, label))
-
-
-def _seconds(text: str, where: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not (math.isfinite(seconds) and seconds >= 0):
-        raise ConfigError(f"{where} = {text!r}: must be seconds from the recording's beginning")
-    return seconds
+        raise ConfigError(f"{row.where}: has no event_label")
+    onset_s, offset_s = row.seconds("onset"), row.seconds("offset")
+    if offset_s <= onset_s:
+        raise ConfigError(
+            f"{row.where}: the offset {row['offset']} does not come after the onset {row['onset']}"
+        )
+    of_file.append((onset_s, offset_s, label))
 
 
 def find_recordings(folder: Path, reference: TrueEvents) -> dict[str, Path]:

@@ -5,19 +5,29 @@ the beginning of a recording. What the library cannot say, since it knows no use
 the plain sense, latency), is counted here.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache, partial
 from statistics import fmean, median
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.evaluation.chunks import pieces
+from detector.evaluation.chunks import chunks
+from detector.evaluation.detections import (
+    COLLAR_S,
+    Detection,
+    Detections,
+    Reference,
+    TrueEvent,
+    false_alarms,
+    is_near,
+    matched_pairs,
+    merge_overlapping,
+)
 from detector.evaluation.optional import require
 
-COLLAR_S: Final = 0.2
-"""How far a detected onset or offset may lie from the true one, in event-based scoring."""
 OFFSET_COLLAR_RATE: Final = 0.2
 """As a part of the true event's length, an offset may lie so far off, if that is more."""
 SEGMENT_S: Final = 1.0
@@ -27,27 +37,9 @@ PSDS1: Final = {"dtc_threshold": 0.7, "gtc_threshold": 0.7, "alpha_ct": 0.0, "al
 MAX_EFPR: Final = 100.0
 """False positives an hour up to which the PSD-ROC counts."""
 
-_EXTRA: Final = ""
+_ADDED: Final = ""
 """The name of a recording that is added, since no file has it."""
-_EXTRA_S: Final = SEGMENT_S
-
-
-class Detection(NamedTuple):
-    """An event as a detector tells it. A bare (onset, offset, label) will do as well."""
-
-    onset_s: float
-    offset_s: float
-    label: str
-    told_s: float | None = None
-    """How much of the recording must have been heard to tell of its start; None: not known."""
-
-
-TrueEvent = tuple[float, float, str]
-"""(onset_s, offset_s, label)."""
-Reference = Mapping[str, Sequence[TrueEvent]]
-"""File name -> its true events."""
-Detections = Mapping[str, Sequence[TrueEvent | Detection]]
-"""File name -> Detection, or (onset_s, offset_s, label)."""
+_ADDED_S: Final = SEGMENT_S
 
 
 class TimedScores(NamedTuple):
@@ -100,7 +92,7 @@ class LabelResult:
     """Detected events during which, and within 0.2 s of which, there is no reference event."""
     false_alarms_per_hour: float
     latency_s: float | None
-    """Median time from a true onset until its start could be told, over the heard events."""
+    """Median time from a true onset until its start could be reported, over the heard events."""
     onset_error_s: float | None
     """Median distance between a true onset and the detected one, over the heard events."""
 
@@ -148,21 +140,21 @@ def score(
         lists = [*reference.values(), *detected.values()]
         labels = {event[2] for events in lists for event in events}
     counted = sorted(set(labels))
-    truth = {file: joined(reference.get(file, ()), counted) for file in durations}
-    found = {file: joined(detected.get(file, ()), counted) for file in durations}
+    truth = {file: merge_overlapping(reference.get(file, ()), counted) for file in durations}
+    found = {file: merge_overlapping(detected.get(file, ()), counted) for file in durations}
     hours = sum(durations.values()) / 3600
     present = {event.label for events in truth.values() for event in events}
     event_based, segment_based = _counts(library, truth, found, durations, counted)
     psds, psds_of = _psds(library, truth, durations, scores, present)
-    hearing = {label: _Hearing() for label in counted}
-    whole = _Hearing()
+    counts = {label: _EventCounts() for label in counted}
+    whole = _EventCounts()
     for file in durations:
         for label in counted:
             pair = _of(label, truth[file]), _of(label, found[file])
-            hearing[label].add(*pair)
+            counts[label].add(*pair)
             whole.add(*pair)
     results = tuple(
-        hearing[label].result(
+        counts[label].result(
             label, event_based[label], segment_based[label], psds_of.get(label), hours
         )
         for label in counted
@@ -180,8 +172,8 @@ def score(
 
 
 @dataclass(slots=True)
-class _Hearing:
-    """What one who listens to events would say of them, whatever their exact edges."""
+class _EventCounts:
+    """What counts for one who listens to events, whatever their exact edges."""
 
     reference: int = 0
     detected: int = 0
@@ -194,12 +186,12 @@ class _Hearing:
         """Count the events of one label in one file."""
         self.reference += len(truth)
         self.detected += len(found)
-        self.heard += sum(any(_near(true, event) for event in found) for true in truth)
+        self.heard += sum(any(is_near(true, event) for event in found) for true in truth)
         self.false_alarms += false_alarms(truth, found)
-        for true, event in pairs(truth, found):
+        for true, event in matched_pairs(truth, found):
             self.onset_errors_s.append(abs(event.onset_s - true.onset_s))
-            if event.told_s is not None:
-                self.latencies_s.append(event.told_s - true.onset_s)
+            if event.reported_s is not None:
+                self.latencies_s.append(event.reported_s - true.onset_s)
 
     def result(
         self, label: str, event: FScore, segment: FScore, psds: float | None, hours: float
@@ -219,55 +211,8 @@ class _Hearing:
         )
 
 
-def false_alarms(truth: Sequence[Detection], found: Sequence[Detection]) -> int:
-    """How many of the events found have no true one near; all of one label in one file."""
-    return sum(not any(_near(true, event) for true in truth) for event in found)
-
-
-def pairs(
-    truth: Sequence[Detection], found: Sequence[Detection]
-) -> list[tuple[Detection, Detection]]:
-    """True events, each with the first detected one that is meant for it.
-
-    A detected event is meant for the near true one of which it shares most.
-    """
-    first: dict[Detection, Detection] = {}
-    for event in found:
-        near = [true for true in truth if _near(true, event)]
-        if near:
-            first.setdefault(max(near, key=lambda true: _shared_s(true, event)), event)
-    return list(first.items())
-
-
-def _near(true: Detection, event: Detection) -> bool:
-    return _shared_s(true, event) > -COLLAR_S
-
-
-def _shared_s(one: Detection, other: Detection) -> float:
-    """How long two events last together; less than 0 is the pause between them."""
-    return min(one.offset_s, other.offset_s) - max(one.onset_s, other.onset_s)
-
-
 def _of(label: str, events: Iterable[Detection]) -> list[Detection]:
     return [event for event in events if event.label == label]
-
-
-def joined(events: Iterable[Sequence[Any]], labels: Collection[str]) -> list[Detection]:
-    """The events of the given labels in order of onset, those that overlap or touch made one."""
-    last: dict[str, Detection] = {}
-    done = []
-    for event in sorted(Detection(*event) for event in events if event[2] in labels):
-        before = last.get(event.label)
-        if before is None or event.onset_s > before.offset_s:
-            if before is not None:
-                done.append(before)
-            last[event.label] = event
-            continue
-        told = [time for time in (before.told_s, event.told_s) if time is not None]
-        last[event.label] = before._replace(
-            offset_s=max(before.offset_s, event.offset_s), told_s=min(told, default=None)
-        )
-    return sorted([*done, *last.values()], key=lambda event: event[:3])
 
 
 def _check(
@@ -304,12 +249,14 @@ def _counts(
 
     The library takes scores, so events are given to it as scores of 0 and 1.
     """
-    binary = {file: _frame(_binary(found[file], durations[file], labels)) for file in durations}
+    binary = _LazyFrames(
+        {file: partial(_binary, found[file], durations[file], labels) for file in durations}
+    )
     # It takes no label without true events: in one more recording there is one of every label, for
     # a second, and none is detected. They are taken off again below.
-    binary[_EXTRA] = _frame(_binary([], _EXTRA_S, labels))
+    binary[_ADDED] = partial(_binary, [], _ADDED_S, labels)
     true = {file: [tuple(event[:3]) for event in truth[file]] for file in durations}
-    true[_EXTRA] = [(0.0, _EXTRA_S, label) for label in labels]
+    true[_ADDED] = [(0.0, _ADDED_S, label) for label in labels]
     *_, events = library.collar_based.fscore(
         binary,
         true,
@@ -319,12 +266,12 @@ def _counts(
         offset_collar_rate=OFFSET_COLLAR_RATE,
     )
     *_, segments = library.segment_based.fscore(
-        binary, true, {**durations, _EXTRA: _EXTRA_S}, 0.5, segment_length=SEGMENT_S
+        binary, true, {**durations, _ADDED: _ADDED_S}, 0.5, segment_length=SEGMENT_S
     )
-    return _without_extra(events, labels), _without_extra(segments, labels)
+    return _without_added(events, labels), _without_added(segments, labels)
 
 
-def _without_extra(stats: Mapping[str, Any], labels: Sequence[str]) -> dict[str, FScore]:
+def _without_added(stats: Mapping[str, Any], labels: Sequence[str]) -> dict[str, FScore]:
     scores = {}
     for label in labels:
         true, false = int(stats[label]["tps"]), int(stats[label]["fps"])
@@ -343,8 +290,18 @@ def _binary(events: Sequence[Detection], duration_s: float, labels: Sequence[str
     return TimedScores(times, scores)
 
 
+class _LazyFrames(dict[str, Callable[[], TimedScores]]):
+    """Scores of recordings as the library wants them, each made when it is asked for.
+
+    The library accepts nothing but a dict, and looks at one recording at a time.
+    """
+
+    def __getitem__(self, file: str) -> Any:  # noqa: ANN401
+        return _frame(super().__getitem__(file)())
+
+
 def _frame(timed: TimedScores) -> Any:  # noqa: ANN401
-    """Scores as the library wants them: a pandas.DataFrame."""
+    """A pandas.DataFrame."""
     times = np.asarray(timed.times_s, float)
     columns = {"onset": times[:-1], "offset": times[1:]}
     return require("pandas").DataFrame(columns | dict(timed.scores))
@@ -373,19 +330,30 @@ def _psds(
     known = [label for label in sorted(present) if all(label in s.scores for s in scores.values())]
     if not known:
         return None, {}
-    frames: dict[str, Any] = {}
+
+    @lru_cache(maxsize=1)
+    def table(file: str) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+        """Its edges and (steps, labels) scores."""
+        timed = scores[file]
+        values = np.stack([timed.scores[label] for label in known], axis=1)
+        return np.asarray(timed.times_s, float), values
+
+    def part(file: str, first: int, end: int) -> TimedScores:
+        times_s, values = table(file)
+        own = dict(zip(known, values[first:end].T, strict=True))
+        return TimedScores(times_s[first : end + 1] - times_s[first], own)
+
+    frames = _LazyFrames()
     true: dict[str, list[TrueEvent]] = {}
     seconds: dict[str, float] = {}
     for file, duration_s in durations.items():
-        times_s = np.asarray(scores[file].times_s, float)
-        table = np.stack([scores[file].scores[label] for label in known], axis=1)
+        times_s, values = table(file)
         events = [event for event in truth[file] if event.label in known]
-        for first, end in pieces(times_s, table, [event[:2] for event in events]):
+        for first, end in chunks(times_s, values, [event[:2] for event in events]):
             begin_s = float(times_s[first])
-            end_s = duration_s if end == len(table) else float(times_s[end])
-            part = dict(zip(known, table[first:end].T, strict=True))
+            end_s = duration_s if end == len(values) else float(times_s[end])
             name = f"{file}\0{first}"
-            frames[name] = _frame(TimedScores(times_s[first : end + 1] - begin_s, part))
+            frames[name] = partial(part, file, first, end)
             seconds[name] = end_s - begin_s
             true[name] = [
                 (event.onset_s - begin_s, event.offset_s - begin_s, event.label)

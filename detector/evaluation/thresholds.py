@@ -10,13 +10,17 @@ from typing import Final
 
 import numpy as np
 
-from detector.evaluation.hearing import Heard
-from detector.evaluation.scoring import Detection, Reference, false_alarms, joined, pairs
-from detector.events.scores.steps import Step
+from detector.configured_model import ConfiguredModel
+from detector.evaluation.detections import (
+    Detection,
+    Reference,
+    false_alarms,
+    matched_pairs,
+    merge_overlapping,
+)
+from detector.evaluation.level_steps import LevelSteps, detections_with
 from detector.events.segments.label_rules import LabelRule, label_rules
-from detector.events.segments.segmenter import Segmenter
-from detector.pipeline import Listener
-from detector.records import SAMPLE_RATE, Event, Scores
+from detector.records import SAMPLE_RATE
 
 LOWEST: Final = 0.05
 """A sound that the model believes in less than this is none, however few false alarms it makes."""
@@ -26,7 +30,6 @@ GRID: Final = tuple(
     ].tolist()
 )
 """Onset thresholds from the highest to the lowest, evenly spaced as logits."""
-_NEVER: Final = 2**62
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,62 +49,78 @@ class Threshold:
 
 
 @dataclass(frozen=True, slots=True)
-class _Trial:
+class TuningRecording:
+    """What tuning a model needs of one recording."""
+
+    duration_samples: int
+    steps: LevelSteps
+    """Of `recorder` for this model."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A threshold that was tried for one label."""
+
     rule: LabelRule
-    heard: int
+    detected: int
     false_alarms: int
 
 
+def recorder(configured: ConfiguredModel) -> LevelSteps:
+    """What takes the steps of a recording in which `tune` shall try thresholds."""
+    rules = label_rules(configured.spec, configured.settings)
+    return LevelSteps({rule: [_at(rule, threshold) for threshold in GRID] for rule in rules})
+
+
 def tune(
-    listener: Listener,
-    place: int,
-    heard: Mapping[str, Heard],
+    configured: ConfiguredModel,
+    recordings: Mapping[str, TuningRecording],
     reference: Reference,
     false_alarms_per_hour: float,
 ) -> list[Threshold]:
     """Choose the thresholds of one model, each label by itself.
 
     From high to low, thresholds are tried until one makes more false alarms than are wanted; of
-    those before it, the lowest that hears as many events as any is taken. A label without events
+    those before it, the lowest that detects as many events as any is taken. A label without events
     in the reference never gets a lower threshold than it has, since nothing speaks for one.
 
     Args:
-        listener: a model that scores labels; its settings are where the thresholds start from.
-        place: of this model in `Heard.steps`.
-        heard: what was heard in each recording.
+        configured: a model that scores labels; its settings are where the thresholds start from.
+        recordings: by name.
         reference: the true events of each recording.
         false_alarms_per_hour: of each label.
     """
-    rules = label_rules(listener.spec, listener.settings)
+    rules = label_rules(configured.spec, configured.settings)
     slugs = [rule.slug for rule in rules]
-    truth = {name: joined(reference.get(name, ()), slugs) for name in heard}
-    allowed = false_alarms_per_hour * sum(one.duration_s for one in heard.values()) / 3600
-    trials: dict[str, list[_Trial]] = {slug: [] for slug in slugs}
+    truth = {name: merge_overlapping(reference.get(name, ()), slugs) for name in recordings}
+    seconds = sum(one.duration_samples for one in recordings.values()) / SAMPLE_RATE
+    allowed = false_alarms_per_hour * seconds / 3600
+    candidates: dict[str, list[_Candidate]] = {slug: [] for slug in slugs}
     pending = rules
     for threshold in GRID:
-        tried = _try([_at(rule, threshold) for rule in pending], place, heard, truth)
-        for trial in tried:
-            trials[trial.rule.slug].append(trial)
-        going_on = {trial.rule.slug for trial in tried if trial.false_alarms <= allowed}
+        tried = _try([_at(rule, threshold) for rule in pending], recordings, truth)
+        for candidate in tried:
+            candidates[candidate.rule.slug].append(candidate)
+        going_on = {one.rule.slug for one in tried if one.false_alarms <= allowed}
         pending = [rule for rule in pending if rule.slug in going_on]
         if not pending:
             break
     chosen = []
     for rule in rules:
         count = sum(true.label == rule.slug for events in truth.values() for true in events)
-        good = [trial for trial in trials[rule.slug] if trial.false_alarms <= allowed]
+        good = [one for one in candidates[rule.slug] if one.false_alarms <= allowed]
         if good and not count:
-            high = [trial for trial in good if trial.rule.onset_threshold >= rule.onset_threshold]
+            high = [one for one in good if one.rule.onset_threshold >= rule.onset_threshold]
             good = high or good[:1]
-        best = max(good or trials[rule.slug][:1], key=lambda trial: trial.heard)
-        best = [trial for trial in good if trial.heard == best.heard][-1] if good else best
+        best = max(good or candidates[rule.slug][:1], key=lambda one: one.detected)
+        best = [one for one in good if one.detected == best.detected][-1] if good else best
         chosen.append(
             Threshold(
                 slug=rule.slug,
                 onset=best.rule.onset_threshold,
                 offset=best.rule.offset_threshold,
                 reference_events=count,
-                heard_events=best.heard,
+                heard_events=best.detected,
                 false_alarms=best.false_alarms,
                 reached=bool(good),
             )
@@ -117,44 +136,16 @@ def _at(rule: LabelRule, threshold: float) -> LabelRule:
 
 def _try(
     rules: Sequence[LabelRule],
-    place: int,
-    heard: Mapping[str, Heard],
+    recordings: Mapping[str, TuningRecording],
     truth: Mapping[str, Sequence[Detection]],
-) -> list[_Trial]:
+) -> list[_Candidate]:
     alarms = dict.fromkeys((rule.slug for rule in rules), 0)
     hits = dict(alarms)
-    for name, one in heard.items():
-        events = retell(one.steps[place], rules, one.duration_samples)
+    for name, recording in recordings.items():
+        events = detections_with(rules, recording.steps, recording.duration_samples)
         for rule in rules:
             true = [event for event in truth[name] if event.label == rule.slug]
             found = [event for event in events if event.label == rule.slug]
             alarms[rule.slug] += false_alarms(true, found)
-            hits[rule.slug] += len(pairs(true, found))
-    return [_Trial(rule, hits[rule.slug], alarms[rule.slug]) for rule in rules]
-
-
-def retell(
-    steps: Sequence[Step], rules: Sequence[LabelRule], duration_samples: int
-) -> list[Detection]:
-    """The segments that a segmenter with these rules makes of the steps of one recording."""
-    segmenter = Segmenter("retold", rules, _Told(steps), _NEVER)
-    whole = Scores(0, duration_samples, duration_samples, 0.0, None, None)
-    events: list[Event] = [*segmenter.push(whole), *segmenter.cut(duration_samples)]
-    return [
-        Detection(event.onset_sample / SAMPLE_RATE, event.offset_sample / SAMPLE_RATE, event.label)
-        for event in events
-        if event.type == "end" and event.offset_sample is not None
-    ]
-
-
-class _Told:
-    """Steps that are known already."""
-
-    def __init__(self, steps: Sequence[Step]) -> None:
-        self._steps = list(steps)
-
-    def push(self, scores: Scores) -> list[Step]:  # noqa: ARG002 (as all Steps)
-        return self._steps
-
-    def flush(self) -> list[Step]:
-        return []
+            hits[rule.slug] += len(matched_pairs(true, found))
+    return [_Candidate(rule, hits[rule.slug], alarms[rule.slug]) for rule in rules]

@@ -27,8 +27,6 @@ from detector.spec import Fbank, LogMelSpec
 class _Steps:
     """In what the kinds differ."""
 
-    taper: NDArray[np.float64]
-    """(frame_samples,): the analysis window."""
     pre_emphasis: float
     removes_mean: bool
     magnitude: bool
@@ -40,10 +38,18 @@ class _Steps:
     shift: np.float32
 
 
+def taper(spec: Fbank | LogMelSpec) -> NDArray[np.float64]:
+    """(frame_samples,): the analysis window. Kaldi's is torch.hann_window(periodic=False)."""
+    if isinstance(spec, Fbank):
+        return np.hanning(spec.frame_samples)
+    size = spec.frame_samples + spec.periodic
+    whole = np.hanning(size) if spec.taper == "hann" else np.hamming(size)
+    return whole[: spec.frame_samples]
+
+
 def _steps(spec: Fbank | LogMelSpec) -> _Steps:
     if isinstance(spec, Fbank):
         return _Steps(
-            taper=np.hanning(spec.frame_samples),  # as torch.hann_window(periodic=False)
             pre_emphasis=spec.pre_emphasis,
             removes_mean=True,
             magnitude=False,
@@ -52,10 +58,7 @@ def _steps(spec: Fbank | LogMelSpec) -> _Steps:
             scale=np.float32(1 / (2 * spec.std)),
             shift=np.float32(spec.padding),
         )
-    size = spec.frame_samples + spec.periodic
-    taper = np.hanning(size) if spec.taper == "hann" else np.hamming(size)
     return _Steps(
-        taper=taper[: spec.frame_samples],
         pre_emphasis=0.0,
         removes_mean=False,
         magnitude=spec.spectrum == "magnitude",
@@ -66,6 +69,23 @@ def _steps(spec: Fbank | LogMelSpec) -> _Steps:
     )
 
 
+class Workspace:
+    """Scratch memory of `BLOCK` frames, which streams that are computed in turn can share."""
+
+    BLOCK: Final = 34
+    """Frames computed together: a third of a second's, to spread the cost of a NumPy call; few
+    enough to stay in the processor's nearer caches."""
+
+    def __init__(self, spec: Fbank | LogMelSpec) -> None:
+        lines = spec.fft_size // 2 + 1
+        self.padded = np.zeros((self.BLOCK, spec.fft_size))
+        self.spectrum = np.empty((self.BLOCK, lines), np.complex128)
+        self.parts = self.spectrum.view(np.float64)  # real, imaginary, real, ...
+        self.centred = self.parts[:, : spec.frame_samples]  # done with before there is a spectrum
+        self.power = np.empty((self.BLOCK, 1, lines), np.float32)
+        self.energy = np.empty((self.BLOCK, 1, spec.mel_bins), np.float32)
+
+
 class LogMel:
     """Incremental log-mel of one stream.
 
@@ -73,27 +93,21 @@ class LogMel:
     Frame k covers the samples `k * shift` up to `k * shift + frame_samples` since the last reset.
     """
 
-    _BLOCK: Final = 34
-    """Frames computed together: a third of a second's, to spread the cost of a NumPy call; few
-    enough to stay in the processor's nearer caches and to keep the scratch memory of a stream
-    small."""
+    def __init__(
+        self, settings: Fbank | LogMelSpec, sample_rate: int, workspace: Workspace | None = None
+    ) -> None:
+        """Set up.
 
-    _BAND: Final = 32
-    """Mel bins computed together. A band's filters touch only neighbouring lines of the spectrum,
-    so a band is a small dense product."""
-
-    def __init__(self, settings: Fbank | LogMelSpec, sample_rate: int) -> None:
+        Args:
+            settings: the front end's numbers.
+            sample_rate: Hertz.
+            workspace: of the same settings, if it is shared; never by two threads.
+        """
         self.settings = settings
-        s = settings
-        self._steps = _steps(s)
-        self._tapers = _tapers(s, self._BLOCK)
-        self._bands = list(_banded(mel_filters(s, sample_rate).astype(np.float32), self._BAND))
-        self._padded = np.zeros((self._BLOCK, s.fft_size))
-        self._spectrum = np.empty((self._BLOCK, s.fft_size // 2 + 1), np.complex128)
-        self._parts = self._spectrum.view(np.float64)  # real, imaginary, real, ...
-        self._centred = self._parts[:, : s.frame_samples]  # done with before there is a spectrum
-        self._power = np.empty((self._BLOCK, 1, s.fft_size // 2 + 1), np.float32)
-        self._energy = np.empty((self._BLOCK, 1, s.mel_bins), np.float32)
+        self._workspace = workspace or Workspace(settings)
+        self._steps = _steps(settings)
+        self._tapers = _tapers(settings, Workspace.BLOCK)
+        self._bands = _bands(settings, sample_rate)
         self._tail = np.empty(0, np.float32)
 
     def reset(self) -> None:
@@ -119,8 +133,8 @@ class LogMel:
             emphasised = self._emphasised(heard)
             frames = _overlapping(heard, count, s)
             emphasised_frames = _overlapping(emphasised, count, s)
-            for i in range(0, count, self._BLOCK):
-                block = slice(i, i + self._BLOCK)
+            for i in range(0, count, Workspace.BLOCK):
+                block = slice(i, i + Workspace.BLOCK)
                 self._compute(frames[block], emphasised_frames[block], out[block])
         return out
 
@@ -135,25 +149,25 @@ class LogMel:
         return emphasised
 
     def _compute(self, frames: FloatArray, emphasised: NDArray[Any], out: FloatArray) -> None:
-        """Write the log-mel of n <= _BLOCK frames.
+        """Write the log-mel of n <= Workspace.BLOCK frames.
 
         Args:
             frames: (n, frame_samples), as heard.
             emphasised: (n, frame_samples), with pre-emphasis but not without their mean.
             out: (n, mel_bins).
         """
-        s, steps = self.settings, self._steps
+        s, steps, work = self.settings, self._steps, self._workspace
         n = len(frames)
-        padded = self._padded[:n]
-        spectrum, parts = self._spectrum[:n], self._parts[:n]
-        power, energy = self._power[:n], self._energy[:n]
+        padded = work.padded[:n]
+        spectrum, parts = work.spectrum[:n], work.parts[:n]
+        power, energy = work.power[:n], work.energy[:n]
 
         # Up to the power in double precision: a quiet band beside a loud one would drown in the
         # rounding of single precision. From there on everything is positive, and single will do.
         if steps.removes_mean:
             mean = np.add.reduce(frames, axis=1, dtype=np.float64, keepdims=True)
             mean *= (1 - steps.pre_emphasis) / s.frame_samples  # what is left of a constant
-            emphasised = np.subtract(emphasised, mean, out=self._centred[:n])
+            emphasised = np.subtract(emphasised, mean, out=work.centred[:n])
         np.multiply(emphasised, self._tapers[:n], out=padded[:, : s.frame_samples])
         np.fft.rfft(padded, out=spectrum)
         np.square(parts, out=parts)
@@ -179,7 +193,7 @@ def _tapers(spec: Fbank | LogMelSpec, frames: int) -> NDArray[np.float64]:
 
     Repeated, since it is multiplied faster so.
     """
-    return np.tile(_steps(spec).taper, (frames, 1))
+    return np.tile(taper(spec), (frames, 1))
 
 
 def _overlapping(samples: NDArray[Any], count: int, spec: Fbank | LogMelSpec) -> NDArray[Any]:
@@ -193,11 +207,18 @@ def _overlapping(samples: NDArray[Any], count: int, spec: Fbank | LogMelSpec) ->
     )
 
 
-def _banded(weights: FloatArray, width: int) -> list[tuple[int, FloatArray, slice]]:
-    """Cut the filters into bands: (first line, weights of the lines it needs, its mel bins)."""
+_BAND: Final = 32
+"""Mel bins computed together. A band's filters touch only neighbouring lines of the spectrum, so a
+band is a small dense product."""
+
+
+@cache
+def _bands(spec: Fbank | LogMelSpec, sample_rate: int) -> list[tuple[int, FloatArray, slice]]:
+    """The filters in bands: (first line, weights of the lines it needs, its mel bins)."""
+    weights = mel_filters(spec, sample_rate).astype(np.float32)
     bands = []
-    for start in range(0, weights.shape[1], width):
-        columns = slice(start, start + width)
+    for start in range(0, weights.shape[1], _BAND):
+        columns = slice(start, start + _BAND)
         lines = np.flatnonzero(weights[:, columns].any(axis=1))
         first, stop = (lines[0], lines[-1] + 1) if len(lines) else (0, 1)
         bands.append((int(first), np.ascontiguousarray(weights[first:stop, columns]), columns))

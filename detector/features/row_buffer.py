@@ -1,21 +1,35 @@
 """The latest rows of a stream, addressed by their absolute index."""
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
-from detector.records import FloatArray
 
-
-class History:
+class RowBuffer:
     """Keeps at least the last `capacity` rows, contiguous in memory.
 
-    Rows are written once and moved at most once per `capacity` rows, so an append costs the same
-    however long the stream is.
+    Rows are written once, and moved once for every `slack` rows that are appended, so an append
+    costs the same however long the stream is.
     """
 
-    def __init__(self, capacity: int, width: int | None = None) -> None:
-        """`width` is the length of a row; None if a row is one number."""
+    def __init__(
+        self,
+        capacity: int,
+        slack: int,
+        width: int | None = None,
+        dtype: type[np.float32 | np.float64] = np.float32,
+    ) -> None:
+        """Set up.
+
+        Args:
+            capacity: rows that are kept.
+            slack: room for more; at most so many are appended at once.
+            width: the length of a row; None if a row is one number.
+            dtype: of the numbers.
+        """
         self._capacity = capacity
-        self._buffer = np.empty((2 * capacity, *(() if width is None else (width,))), np.float32)
+        self._buffer = np.empty((capacity + slack, *(() if width is None else (width,))), dtype)
         self._first = 0  # index of the row at the buffer's beginning
         self._used = 0
 
@@ -24,12 +38,8 @@ class History:
         """One past the index of the newest row."""
         return self._first + self._used
 
-    def reset(self) -> None:
-        """Forget everything; the next row has index 0."""
-        self._first = self._used = 0
-
-    def append(self, rows: FloatArray) -> None:
-        """Add at most `capacity` rows."""
+    def append(self, rows: NDArray[Any]) -> None:
+        """Add at most `slack` rows."""
         if self._used + len(rows) > len(self._buffer):
             drop = self._used - self._capacity
             self._buffer[: self._capacity] = self._buffer[drop : self._used]
@@ -38,7 +48,7 @@ class History:
         self._buffer[self._used : self._used + len(rows)] = rows
         self._used += len(rows)
 
-    def rows(self, first: int, end: int) -> FloatArray:
+    def rows(self, first: int, end: int) -> NDArray[Any]:
         """A view of the rows `first <= i < end`, valid until the next append.
 
         Raises:

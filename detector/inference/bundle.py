@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from detector.errors import BundleError
 from detector.inference.onnx_file import external_data
 from detector.spec import FORMAT, BundleSpec
-from detector.validation_errors import explain
+from detector.validation_errors import describe_errors
 
 BUILT_IN = Path(__file__).parent.parent / "models"
 
@@ -73,7 +73,7 @@ def _read_spec(path: Path) -> BundleSpec:
     try:
         return BundleSpec.model_validate(table)
     except ValidationError as error:
-        lines = "\n".join(f"{path}: {line}" for line in explain(error, BundleSpec))
+        lines = "\n".join(f"{path}: {line}" for line in describe_errors(error, BundleSpec))
         raise BundleError(lines) from None
 
 

@@ -7,10 +7,10 @@ from typing import Any, Literal
 import numpy as np
 import structlog
 
-from detector.errors import BundleError, ProviderError
+from detector.errors import BundleError, InferenceError, ProviderError
 from detector.inference.bundle import Bundle
-from detector.records import FloatArray, Scores, Window
-from detector.spec import Activation, ClipOutput, FramesOutput
+from detector.inference.decoding import Decoder
+from detector.records import Scores, Window
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime as ort
@@ -46,60 +46,19 @@ class Session:
         self.provider: Literal["cpu", "cuda"] = (
             "cuda" if self._ort.get_providers()[0] == _CUDA else "cpu"
         )
-        self._clip, self._frames = self.spec.outputs.clip, self.spec.outputs.frames
-        self._names = [o.name for o in (self._clip, self._frames) if o is not None]
+        self._decoder = Decoder(self.spec, str(self._path))
+        self._names = [output.name for output in self._decoder.outputs]
         self._check_input()
         self._check_outputs()
 
     def score(self, windows: Sequence[Window]) -> list[Scores]:
-        """Run the model once over a batch of windows.
-
-        Raises:
-            BundleError: the model's answer has not the shape that the bundle promises.
-        """
+        """Run the model once over a batch of windows; as `Scorer.score`."""
         batch = windows[0].data[None] if len(windows) == 1 else np.stack([w.data for w in windows])
-        values = self._ort.run(self._names, {self.spec.input.name: batch})
-        results = dict(zip(self._names, values, strict=True))
-        clip = self._probabilities(self._clip, results, len(batch))
-        frames = self._probabilities(self._frames, results, len(batch))
-        return [
-            Scores(
-                first_sample=window.first_sample,
-                end_sample=window.end_sample,
-                new_samples=window.new_samples,
-                power=window.power,
-                clip=None if clip is None else clip[i],
-                frames=None if frames is None else frames[i],
-            )
-            for i, window in enumerate(windows)
-        ]
-
-    def _probabilities(
-        self, output: ClipOutput | FramesOutput | None, results: dict[str, FloatArray], windows: int
-    ) -> FloatArray | None:
-        if output is None:
-            return None
-        values = results[output.name]
-        self._check_shape(output, values.shape, windows)
-        return activate(values, output.activation)
-
-    def _check_shape(
-        self,
-        output: ClipOutput | FramesOutput,
-        shape: Sequence[int | str | None],
-        windows: int | None = None,
-    ) -> None:
-        """Refuse what is not (windows, labels) or (windows, frames, labels), as far as is known."""
-        labels = len(self.spec.labels)
-        wanted = [windows, None, labels] if isinstance(output, FramesOutput) else [windows, labels]
-        if len(shape) != len(wanted) or any(
-            isinstance(n, int) and w is not None and n != w
-            for n, w in zip(shape, wanted, strict=True)
-        ):
-            raise BundleError(
-                f"{self._path}: output {output.name!r} has the shape {list(shape)}; the bundle "
-                f"promises {len(wanted)} axes, first the windows, last its {labels} labels"
-            )
+        try:
+            values = self._ort.run(self._names, {self.spec.input.name: batch})
+        except Exception as error:  # noqa: BLE001 (ONNX Runtime's errors have no common class)
+            raise InferenceError(f"{self._path}: ONNX Runtime fails: {error}") from None
+        return self._decoder.decode(windows, dict(zip(self._names, values, strict=True)))
 
     def _check_input(self) -> None:
         """The model's input must be the one that the bundle names."""
@@ -131,9 +90,7 @@ class Session:
     def _check_outputs(self) -> None:
         """The outputs that the bundle names must be there, and be what it says."""
         found = {o.name: o for o in self._ort.get_outputs()}
-        for output in (self._clip, self._frames):
-            if output is None:
-                continue
+        for output in self._decoder.outputs:
             if output.name not in found:
                 raise BundleError(
                     f"{self._path}: outputs names {output.name!r}, but the model's outputs are "
@@ -145,19 +102,7 @@ class Session:
                     f"it must be one of {', '.join(_FLOATS)}"
                 )
             if found[output.name].shape:
-                self._check_shape(output, found[output.name].shape)
-
-
-def activate(logits: FloatArray, activation: Activation) -> FloatArray:
-    """Turn logits into probabilities over the last axis."""
-    logits = np.asarray(logits, np.float32)  # a model may answer in half precision
-    if activation == "sigmoid":
-        # tanh does not overflow: sigmoid(x) = (1 + tanh(x / 2)) / 2
-        return np.asarray(0.5 * (1 + np.tanh(0.5 * logits)), np.float32)
-    if activation == "softmax":
-        powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-        return np.asarray(powers / powers.sum(axis=-1, keepdims=True), np.float32)
-    return logits
+                self._decoder.check_shape(output, found[output.name].shape)
 
 
 def _open(bundle: Bundle, provider: Provider, threads: int) -> Any:  # noqa: ANN401

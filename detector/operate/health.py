@@ -1,11 +1,11 @@
-"""Whether what a microphone delivers can be sound at all."""
+"""Whether what a microphone delivers can be sound at all, and how its source is in one word."""
 
 import math
 from typing import Final, Literal
 
 import numpy as np
 
-from detector.records import SAMPLE_RATE, AudioBlock
+from detector.records import AudioBlock, SourceStatus, to_samples
 
 SignalHealth = Literal["listening", "silent", "clipping"]
 
@@ -18,9 +18,9 @@ class SignalMonitor:
     clipping: in the last 2 s more than 1 % of the samples were at full scale.
     """
 
-    _SILENT_AFTER: Final = 10 * SAMPLE_RATE
+    _SILENT_AFTER: Final = to_samples(10)
     _ONE_STEP: Final = 1.5 / 32768
-    _CLIPPING_WITHIN: Final = 2 * SAMPLE_RATE
+    _CLIPPING_WITHIN: Final = to_samples(2)
     _FULL_SCALE: Final = 0.999
     _CLIPPING_SHARE: Final = 0.01
 
@@ -49,3 +49,42 @@ class SignalMonitor:
         if self._still >= self._SILENT_AFTER:
             return "silent"
         return "clipping" if self._clipped > self._CLIPPING_SHARE else "listening"
+
+
+class SourceHealth:
+    """How a source is, of all that is known of it: its capture, its signal and its models."""
+
+    def __init__(self) -> None:
+        self._captured: SourceStatus = "offline"
+        self._monitor = SignalMonitor()
+        self._signal: SignalHealth = "listening"
+        self._hung: set[str] = set()
+
+    @property
+    def status(self) -> SourceStatus:
+        """The capture's word, unless it is listening; then models that hang, then the signal."""
+        if self._captured != "listening":
+            return self._captured
+        return "stalled" if self._hung else self._signal
+
+    def captured(self, status: SourceStatus) -> None:
+        """Take the capture's word."""
+        self._captured, self._signal = status, "listening"
+
+    def push(self, block: AudioBlock) -> None:
+        """Take the next samples."""
+        self._signal = self._monitor.push(block)
+
+    def hangs(self, model: str) -> bool:
+        """Whether a model does not answer."""
+        return model in self._hung
+
+    def hang(self, model: str) -> None:
+        """A model does not answer."""
+        self._hung.add(model)
+
+    def answer(self, model: str) -> bool:
+        """A model has answered; say whether it had not for a while."""
+        hung = model in self._hung
+        self._hung.discard(model)
+        return hung

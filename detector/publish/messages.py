@@ -10,14 +10,10 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
 from pydantic.json_schema import models_json_schema
 
-from detector.records import SAMPLE_RATE, Event, EventType, Gap, GapReason
+from detector.decibels import FLOOR_DBFS
+from detector.records import SAMPLE_RATE, Event, EventType, Gap, GapReason, SegmentKey
 
 SCHEMA: Literal[1] = 1
-
-LEVEL_FLOOR_DBFS: Final = -120.0
-"""Digital silence has no level in decibels, and JSON has no infinity."""
-
-SourceStatus = Literal["listening", "stalled", "offline", "silent", "clipping"]
 
 
 def _to_millisecond(moment: datetime) -> datetime:
@@ -59,12 +55,12 @@ class Message(BaseModel):
 
     def to_json(self) -> str:
         """One line, its keys in the order of the fields."""
-        return json.dumps(
-            self.model_dump(mode="json", by_alias=True),
-            ensure_ascii=False,
-            allow_nan=False,
-            separators=(", ", ": "),
-        )
+        return one_line(self.model_dump(mode="json", by_alias=True))
+
+
+def one_line(values: dict[str, Any]) -> str:
+    """JSON as all messages have it."""
+    return json.dumps(values, ensure_ascii=False, allow_nan=False, separators=(", ", ": "))
 
 
 class ScoreSummary(BaseModel):
@@ -105,6 +101,10 @@ class GapMessage(Message):
     end: Moment
     duration_s: float = Field(ge=0)
     reason: GapReason
+    model: str | None = Field(
+        default=None,
+        description="name@version of the only model that did not hear it; null if no model did",
+    )
 
 
 def segment_id(onset: datetime, *identity: str) -> uuid.UUID:
@@ -125,7 +125,7 @@ def segment_id(onset: datetime, *identity: str) -> uuid.UUID:
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class Narrator:
+class MessageFactory:
     """Turns the events and gaps of one source into messages, in order.
 
     The UTC time of an onset is fixed when its segment starts, and everything after is counted in
@@ -134,28 +134,35 @@ class Narrator:
 
     _DIGITS: Final = 4
 
-    def __init__(self, node: str, source: str, salt: str = "", last_sequence: int = 0) -> None:
-        """Go on counting after `last_sequence`.
+    def __init__(
+        self,
+        node: str,
+        source: str,
+        salt: str = "",
+        last_sequence: Callable[[], int] = lambda: 0,
+    ) -> None:
+        """Count events from 1, but never below what `last_sequence` gives.
 
+        It is asked for each event: an outbox on a disk that answers late may have numbers of an
+        earlier run, and gives numbers to the ends of what that run left open.
         `salt` makes ids differ between runs whose clocks may have told the same time.
         """
         self._node, self._source, self._salt = node, source, salt
-        self._onsets: dict[tuple[str, str, int], datetime] = {}
-        self._sequence = last_sequence
+        self._onsets: dict[SegmentKey, datetime] = {}
+        self._sequence, self._last_sequence = 0, last_sequence
 
     def event(self, event: Event, utc: Callable[[int], datetime]) -> EventMessage:
         """Describe `event`; `utc` tells when a sample of the source was heard."""
-        key = (event.model, event.label, event.onset_sample)
-        onset = self._onsets.get(key) or _to_millisecond(utc(event.onset_sample))
-        self._onsets[key] = onset
+        onset = self._onsets.get(event.segment) or _to_millisecond(utc(event.onset_sample))
+        self._onsets[event.segment] = onset
         if event.type == "end":
-            del self._onsets[key]
+            del self._onsets[event.segment]
         duration = (
             None
             if event.offset_sample is None
             else round((event.offset_sample - event.onset_sample) / SAMPLE_RATE, 3)
         )
-        self._sequence += 1
+        self._sequence = max(self._sequence, self._last_sequence()) + 1
         return EventMessage(
             id=segment_id(onset, self._node, self._source, event.model, event.label, self._salt),
             type=event.type,
@@ -170,7 +177,7 @@ class Narrator:
             score=ScoreSummary(
                 peak=round(event.peak, self._DIGITS), mean=round(event.mean, self._DIGITS)
             ),
-            level_dbfs=round(max(event.level_dbfs, LEVEL_FLOOR_DBFS), 1),
+            level_dbfs=round(max(event.level_dbfs, FLOOR_DBFS), 1),
             sequence=self._sequence,
             truncated=event.truncated,
         )
@@ -185,6 +192,7 @@ class Narrator:
             end=begin + timedelta(seconds=duration),
             duration_s=duration,
             reason=gap.reason,
+            model=gap.model,
         )
 
 

@@ -1,8 +1,11 @@
-"""What the daemon tells whoever carries its words to the world."""
+"""What the daemon hands to whoever publishes it."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
-from detector.publish.messages import EventMessage, GapMessage, SourceStatus
+from detector.publish.messages import EventMessage, GapMessage
+from detector.records import SourceStatus
+from detector.stats import Stats
 
 
 class Publisher:
@@ -22,6 +25,12 @@ class Publisher:
 
     def source_status(self, source: str, status: SourceStatus) -> None:
         """A source is in another state."""
+
+    def stats(self, stats: Stats) -> None:
+        """What was counted until now."""
+
+    def heard(self, source: str, until: datetime) -> None:
+        """Sound of a source was heard until then (UTC)."""
 
     def scores(self, source: str, top: dict[str, float]) -> None:
         """The highest scores of a window, by label."""

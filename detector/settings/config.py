@@ -3,7 +3,7 @@
 import os
 import socket
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
@@ -11,6 +11,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from detector.errors import ConfigError
 from detector.settings.base import Settings, beside
 from detector.settings.homeassistant import HomeAssistantSettings
+from detector.settings.live import LIVE
 from detector.settings.models import ModelSettings
 from detector.settings.mqtt import MqttSettings
 from detector.settings.output import ConsoleSettings, LogSettings
@@ -34,14 +35,14 @@ class Config(Settings):
     mqtt: MqttSettings = MqttSettings()
     console: ConsoleSettings = ConsoleSettings()
     homeassistant: HomeAssistantSettings = HomeAssistantSettings()
-    schedule: tuple[ScheduleSettings, ...] = ()
-    time_zone: str | None = None
+    schedule: Annotated[tuple[ScheduleSettings, ...], LIVE] = ()
+    time_zone: Annotated[str | None, LIVE] = None
     """Of the schedule, as "Europe/Vienna"; this machine's own if absent."""
     log: LogSettings = LogSettings()
     models: dict[Slug, ModelSettings] = Field(
         default_factory=lambda: {"sounds": ModelSettings(bundle="sounds")}, min_length=1
     )
-    patterns: dict[Slug, PatternSettings] = Field(default_factory=dict)
+    patterns: Annotated[dict[Slug, PatternSettings], LIVE] = Field(default_factory=dict)
     """Events that follow from labels: of several, of their rhythm, or of there being none."""
     sources: tuple[SourceSettings, ...] = Field(
         default_factory=lambda: (SourceSettings(name="microphone", device="default"),), min_length=1

@@ -1,6 +1,9 @@
 """Home Assistant's MQTT discovery."""
 
+from typing import Annotated
+
 from detector.settings.base import Settings, TopicPath
+from detector.settings.live import LIVE
 from detector.spec import Slug
 
 
@@ -9,6 +12,6 @@ class HomeAssistantSettings(Settings):
     """Tell Home Assistant, by MQTT discovery, what there is to see."""
     discovery_prefix: TopicPath = "homeassistant"
     """As Home Assistant's MQTT integration has it."""
-    labels: tuple[Slug, ...] | None = None
+    labels: Annotated[tuple[Slug, ...] | None, LIVE] = None
     """The labels that get a binary sensor for each source; all that can be heard if absent, up to
     a bound."""

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from detector.errors import ConfigError
 from detector.settings.config import Config
-from detector.validation_errors import explain
+from detector.validation_errors import describe_errors
 
 
 def load_config(path: Path | None) -> Config:
@@ -35,7 +35,9 @@ def load_config(path: Path | None) -> Config:
         # TOML has one kind of list; strict mode would insist on tuples.
         return Config.model_validate(_tuples(table), context={"folder": path.parent})
     except ValidationError as error:
-        raise ConfigError("\n".join(f"{path}: {line}" for line in explain(error, Config))) from None
+        raise ConfigError(
+            "\n".join(f"{path}: {line}" for line in describe_errors(error, Config))
+        ) from None
 
 
 def _tuples(value: Any) -> Any:  # noqa: ANN401

@@ -1,11 +1,14 @@
 """The models that listen, and what is changed of their labels."""
 
-from typing import Literal
+from collections.abc import Iterable
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator
 
+from detector.errors import ConfigError
 from detector.settings.base import Settings, beside
-from detector.spec import Score, Slug
+from detector.settings.live import LIVE
+from detector.spec import Label, Score, Slug
 
 
 class LabelSettings(Settings):
@@ -26,7 +29,7 @@ class ModelSettings(Settings):
     threads: int = Field(1, ge=1, le=64)
     hop_s: float | None = Field(None, gt=0)
     """Seconds between windows; the bundle's own if absent."""
-    update_interval_s: float = Field(10.0, gt=0)
+    update_interval_s: Annotated[float, LIVE] = Field(10.0, gt=0)
     """How often a segment that goes on is reported."""
     smoothing_windows: int = Field(1, ge=1, le=99)
     """Length of the median filter over the scores of windows (of frames, if the model scores
@@ -41,9 +44,27 @@ class ModelSettings(Settings):
     threshold, and less in proportion below. Labels that the other does not have are not confirmed
     and count as they are. Events come up to one hop of the other later. It must listen to every
     source that this one listens to, and makes events of its own unless `only = []`."""
-    only: tuple[Slug, ...] | None = None
+    only: Annotated[tuple[Slug, ...] | None, LIVE] = None
     """The labels that become events; the bundle's enabled ones if absent."""
-    labels: dict[Slug, LabelSettings] = Field(default_factory=dict)
+    labels: Annotated[dict[Slug, LabelSettings], LIVE] = Field(default_factory=dict)
+
+    def by_slug(self, labels: Iterable[Label]) -> Self:
+        """The same, with each of the bundle's labels called by its slug and by no alias.
+
+        Raises:
+            ConfigError: one label is called by two names.
+        """
+        slugs = {alias: label.slug for label in labels for alias in label.aliases}
+        changed: dict[str, LabelSettings] = {}
+        for name, own in self.labels.items():
+            slug = slugs.get(name, name)
+            if slug in changed:
+                raise ConfigError(f"labels.{name}: {slug} has a table already; merge the two")
+            changed[slug] = own
+        only = self.only
+        if only is not None:
+            only = tuple(dict.fromkeys(slugs.get(name, name) for name in only))
+        return self.model_copy(update={"only": only, "labels": changed})
 
     @field_validator("smoothing_windows")
     @classmethod

@@ -48,8 +48,8 @@ class MqttSettings(FileSettings):
     """How much room they may take; beyond it as well."""
     scores: bool = False
     """Publish the top labels of each window, for tuning."""
-    level_interval_s: float = Field(10.0, ge=0)
-    """How often the level of each source is published; 0 is never."""
+    level_interval_s: float = Field(10.0, ge=0, le=3600)
+    """How often the level of each source is published, at most an hour; 0 is never."""
     commands: bool = False
     """Obey what is sent to `{prefix}/{node}/command/…`: mute, thresholds, reload, explain."""
     tls: TlsSettings | None = None

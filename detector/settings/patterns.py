@@ -5,6 +5,7 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from detector.decibels import FLOOR_DBFS
 from detector.settings.base import Settings
 from detector.spec import Slug
 
@@ -15,7 +16,7 @@ class PatternBase(Settings):
     update_interval_s: float = Field(10.0, gt=0)
     """How often a pattern that goes on is reported."""
 
-    def subject(self, slug: str) -> str:
+    def display_name(self, slug: str) -> str:
         """Its name."""
         return self.name or slug.replace("_", " ").strip().capitalize() or slug
 
@@ -95,7 +96,7 @@ class LoudUnlabelledSettings(PatternBase):
     """An event for what is loud and no model has a name for."""
 
     kind: Literal["loud_unlabelled"]
-    threshold_dbfs: float = Field(-30.0, ge=-120, le=0)
+    threshold_dbfs: float = Field(-30.0, ge=FLOOR_DBFS, le=0)
     """The mean level from which on something is loud; a full-scale square wave is 0."""
     stretch_s: float = Field(0.5, ge=0.1, le=10)
     """The time over which the level is the mean."""

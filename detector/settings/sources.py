@@ -1,12 +1,15 @@
 """Where sound comes from."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Final, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from detector.settings.base import FileSettings
 from detector.spec import Slug
+
+KINDS: Final = ("device", "audio_file")
+"""What sound may come from: each a setting of a source, which has exactly one of them."""
 
 
 class SourceSettings(FileSettings):
@@ -38,6 +41,7 @@ class SourceSettings(FileSettings):
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
-        if (self.device is None) == (self.audio_file is None):
-            raise ValueError("give either device or audio_file")
+        given = [kind for kind in KINDS if getattr(self, kind) is not None]
+        if len(given) != 1:
+            raise ValueError(f"give one of {', '.join(KINDS)}, not {' and '.join(given) or 'none'}")
         return self

@@ -1,19 +1,16 @@
 """Checkpoints: trained models, loaded with all that an export must know of them."""
 
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import torch
 import transformers
-from transformers.models.auto import modeling_auto
 
 from detector.errors import BundleError
-from detector.spec import Ctc, Label, Origin
-from export.checkpoints.families import FAMILIES, REFUSED, Family
+from detector.spec import Ctc, Decoding, Label, Origin
+from export.checkpoints.families import Family
 from export.checkpoints.labels import are_of_audioset, class_labels, token_labels
+from export.checkpoints.loading import load_features, load_model, transformers_quiet
 from export.checkpoints.repository import (
     CONFIG,
     Repository,
@@ -22,54 +19,9 @@ from export.checkpoints.repository import (
     licence_of,
     read_config,
 )
+from export.checkpoints.tasks import Task, family_of
+from export.errors import first_line
 from export.features.base import Features
-
-Task = Literal["clip", "frames", "ctc", "encoder"]
-"""What is wanted of a checkpoint: one score set for the whole window, one for each frame, one for
-each frame over a CTC vocabulary, or its hidden states alone."""
-
-Decoding = Literal["multilabel", "multiclass", "ctc"]
-
-_EXTRACTOR = ("preprocessor_config.json", "processor_config.json")
-_UNTRAINED = {"masked_spec_embed"}
-"""Weights that training alone uses; a checkpoint may lack them."""
-_HEADS = {"classifier", "projector", "lm_head", "ctc_head", "layer_weights"}
-"""What lies on top of encoders."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Kind:
-    """How transformers and `detector-export` call what does a task."""
-
-    command: str
-    suffix: str
-    """Of the names of classes that can do nothing else."""
-    loader: Any
-    types: Mapping[str, Any]
-    """The model types that can do it."""
-
-
-_KINDS: Mapping[Task, _Kind] = {
-    "clip": _Kind(
-        "model",
-        "ForSequenceClassification",
-        transformers.AutoModelForAudioClassification,
-        modeling_auto.MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES,
-    ),
-    "frames": _Kind(
-        "frames",
-        "ForAudioFrameClassification",
-        transformers.AutoModelForAudioFrameClassification,
-        modeling_auto.MODEL_FOR_AUDIO_FRAME_CLASSIFICATION_MAPPING_NAMES,
-    ),
-    "ctc": _Kind(
-        "ctc",
-        "ForCTC",
-        transformers.AutoModelForCTC,
-        modeling_auto.MODEL_FOR_CTC_MAPPING_NAMES,
-    ),
-    "encoder": _Kind("head", "Model", transformers.AutoModel, FAMILIES),
-}
 
 
 @dataclass(frozen=True)
@@ -120,12 +72,12 @@ def load_checkpoint(
     """
     repository = find(where, revision)
     settings = read_config(repository)
-    family = _family(repository, settings, task)
-    with _quietly():
-        features = _load_features(repository, family)
+    family = family_of(repository, settings, task)
+    with transformers_quiet():
+        features = load_features(repository, family)
     ensure_weights(repository, allow_pickle=allow_pickle)
-    with _quietly():
-        model = _load_model(repository, family, task, allow_pickle=allow_pickle)
+    with transformers_quiet():
+        model = load_model(repository, family, task, allow_pickle=allow_pickle)
         labels, ctc = _labels(repository, model.config, task)
     return Checkpoint(
         model=model,
@@ -142,115 +94,6 @@ def load_checkpoint(
         decoding=_decoding(repository, settings, task, labels, decoding),
         ctc=ctc,
         licence=licence_of(repository),
-    )
-
-
-def _built(settings: Mapping[str, Any]) -> str:
-    """The class that the checkpoint was saved from."""
-    names = settings.get("architectures")
-    return str(names[0]) if isinstance(names, list) and names else ""
-
-
-def _family(repository: Repository, settings: Mapping[str, Any], task: Task) -> Family:
-    kind, built = settings["model_type"], _built(settings)
-    if kind in REFUSED:
-        raise BundleError(f"{repository.where}: a {kind} cannot be exported: {REFUSED[kind]}")
-    if kind not in FAMILIES:
-        raise BundleError(
-            f"{repository.where}: model_type = {kind!r} ({built or 'no architecture named'}) "
-            f"cannot be exported: {_why_unknown(settings)}. Known are {', '.join(FAMILIES)}"
-        )
-    if task != "encoder" and "Generation" in built:
-        raise BundleError(
-            f"{repository.where}: a {built} writes text: it has a decoder and no classification "
-            "layer; `detector-export head` fits one to its encoder"
-        )
-    if kind not in _KINDS[task].types:
-        able = [k.command for t, k in _KINDS.items() if kind in k.types and t != "encoder"]
-        raise BundleError(
-            f"{repository.where}: there is no {kind} for `detector-export {_KINDS[task].command}`, "
-            f"only for `{'`, `'.join(able)}`; `head` fits a new classification layer to its encoder"
-        )
-    for other in _KINDS.values():
-        if task != "encoder" and other != _KINDS[task] and built.endswith(other.suffix):
-            raise BundleError(
-                f"{repository.where}: this checkpoint has no classification layer of that kind: it "
-                f"is a {built}, which `detector-export {other.command}` takes; or "
-                "`detector-export head` fits a new layer"
-            )
-    return FAMILIES[kind]
-
-
-def _why_unknown(settings: Mapping[str, Any]) -> str:
-    built = _built(settings)
-    if "auto_map" in settings:
-        return "its architecture is code of its own (auto_map), which is never run"
-    if settings.get("is_encoder_decoder"):
-        return "it is an encoder and a decoder, and generates"
-    if "CausalLM" in built or "LMHead" in built:
-        return "it is a language model, and generates"
-    if "Image" in built or "vision_config" in settings or "image_size" in settings:
-        return "it looks at images"
-    return "it is no encoder of audio that is known here"
-
-
-def _load_features(repository: Repository, family: Family) -> Features:
-    path = repository.folder / _EXTRACTOR[0]
-    if not repository.has(*_EXTRACTOR):
-        raise BundleError(
-            f"{path}: no such file: without its feature extractor nobody knows what "
-            f"{repository.where} wants to hear; save_pretrained the one that it was trained with "
-            "there"
-        )
-    try:
-        extractor = transformers.AutoFeatureExtractor.from_pretrained(
-            repository.folder, trust_remote_code=False, local_files_only=True
-        )
-    except Exception as error:  # noqa: BLE001 (whatever a crafted file provokes)
-        raise BundleError(f"{path}: is no feature extractor's: {first_line(error)}") from None
-    kind = type(extractor).__name__
-    if kind not in family.features.extractors:
-        raise BundleError(
-            f"{path}: is a {kind}'s; this architecture takes a "
-            f"{' or a '.join(family.features.extractors)}"
-        )
-    try:
-        return family.features(extractor)
-    except ValueError as error:
-        raise BundleError(f"{path}: {error}") from None
-
-
-def _load_model(repository: Repository, family: Family, task: Task, *, allow_pickle: bool) -> Any:  # noqa: ANN401
-    try:
-        model, report = _KINDS[task].loader.from_pretrained(
-            repository.folder,
-            dtype=torch.float32,
-            use_safetensors=repository.is_safe or not allow_pickle,
-            trust_remote_code=False,
-            local_files_only=True,
-            attn_implementation="eager",
-            output_loading_info=True,
-        )
-    except Exception as error:  # noqa: BLE001 (whatever a crafted file provokes)
-        raise BundleError(
-            f"{repository.where}: the weights cannot be loaded, they are damaged or do not fit "
-            f"{CONFIG}: {first_line(error)}"
-        ) from None
-    missing = {key for key in report["missing_keys"] if key.split(".")[-1] not in _UNTRAINED}
-    if task == "encoder" and family.encoder:
-        missing = {key for key in missing if key.startswith(f"{family.encoder}.")}
-    if missing:
-        raise BundleError(f"{repository.where}: {_what_is_missing(missing)}")
-    return model.eval()
-
-
-def _what_is_missing(missing: set[str]) -> str:
-    shown = ", ".join(sorted(missing)[:3]) + (", …" if len(missing) > 3 else "")  # noqa: PLR2004
-    if not all(key.split(".")[0] in _HEADS for key in missing):
-        return f"the weights lack {shown}: they are not whole, or belong to another {CONFIG}"
-    return (
-        f"this checkpoint has no classification layer ({shown} would be random): "
-        "`detector-export head` fits one"
     )
 
 
@@ -319,26 +162,3 @@ def _decoding(
             "always 1. If it was trained with a sigmoid, give --decoding multilabel"
         )
     return decoding
-
-
-def first_line(error: Exception) -> str:
-    """What kind of error it is and how its message begins: enough of another program's error."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0][:300] if lines else 'it says no more'}"
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Keep transformers' own words, meant for programmers, from the terminal."""
-    log = transformers.utils.logging
-    level, bars = log.get_verbosity(), log.is_progress_bar_enabled()
-    log.set_verbosity_error()
-    log.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        log.set_verbosity(level)
-        if bars:
-            log.enable_progress_bar()

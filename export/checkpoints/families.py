@@ -14,7 +14,7 @@ from export.features.samples import SampleFeatures
 from export.features.seamless import SeamlessFeatures
 from export.features.whisper import WhisperFeatures
 
-Layer = tuple[int, int, int]
+Convolution = tuple[int, int, int]
 """Of a layer that changes the rate of frames: kernel, stride and padding, in frames it is given."""
 
 
@@ -28,6 +28,11 @@ class Timing:
     span_samples: int
     """What convolutions let one frame see; no window can be shorter."""
 
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Hop and offset in samples."""
+        return self.hop_samples, self.offset_samples
+
 
 @dataclass(frozen=True, slots=True)
 class Family:
@@ -36,7 +41,7 @@ class Family:
     features: type[Features]
     keyword: str
     """What the network calls its input."""
-    layers: Callable[[Any], Sequence[Layer]]
+    layers: Callable[[Any], Sequence[Convolution]]
     """From the features' frames to the network's."""
     window: Callable[[Any], int] | None = None
     """Samples, where the network takes windows of one length alone."""
@@ -61,23 +66,23 @@ class Family:
         return Timing(hop, offset, end - first)
 
 
-def _convolutions(config: Any) -> list[Layer]:  # noqa: ANN401
+def _convolutions(config: Any) -> list[Convolution]:  # noqa: ANN401
     layers = [(k, s, 0) for k, s in zip(config.conv_kernel, config.conv_stride, strict=True)]
     return layers + _adapter(config, padding=1)
 
 
-def _adapter(config: Any, padding: int) -> list[Layer]:  # noqa: ANN401
+def _adapter(config: Any, padding: int) -> list[Convolution]:  # noqa: ANN401
     if not getattr(config, "add_adapter", False):
         return []
     layer = (config.adapter_kernel_size, config.adapter_stride, padding)
     return [layer] * config.num_adapter_layers
 
 
-def _stacked_pairs(config: Any) -> list[Layer]:  # noqa: ANN401
+def _stacked_pairs(config: Any) -> list[Convolution]:  # noqa: ANN401
     return [(2, 2, 0), *_adapter(config, padding=getattr(config, "adapter_stride", 2) // 2)]
 
 
-def _patches(config: Any) -> list[Layer]:  # noqa: ANN401
+def _patches(config: Any) -> list[Convolution]:  # noqa: ANN401
     return [(config.patch_size, config.time_stride, 0)]
 
 
@@ -89,14 +94,14 @@ def _mean_over_frequencies(hidden: torch.Tensor, config: Any) -> torch.Tensor:  
     return patches.reshape(-1, rows, times, patches.shape[2]).mean(dim=1)
 
 
-def _halving(config: Any) -> list[Layer]:  # noqa: ANN401
+def _halving(config: Any) -> list[Convolution]:  # noqa: ANN401
     inner = config.encoder_config
     size = inner.subsampling_conv_kernel_size
     layer = (size, inner.subsampling_conv_stride, (size - 1) // 2)
     return [layer] * (inner.subsampling_factor.bit_length() - 1)
 
 
-def _unpadded_pair(config: Any) -> list[Layer]:  # noqa: ANN401
+def _unpadded_pair(config: Any) -> list[Convolution]:  # noqa: ANN401
     inner = config.encoder_config
     return [(inner.subsampling_conv_kernel_size, inner.subsampling_conv_stride, 0)] * 2
 

@@ -9,16 +9,14 @@ How a name becomes a slug, the same way every time:
    `_3`, …, passing over what another label is called already.
 """
 
-import csv
 import re
 import unicodedata
 from collections.abc import Sequence
-from functools import cache
-from pathlib import Path
 
 from detector.errors import BundleError
 from detector.slugs import LONGEST, slugify
 from detector.spec import Ctc, Label
+from export.audioset.ontology import mids
 
 _LONGEST_NAME = 200
 _AUDIOSET_SHARE = 0.9
@@ -38,7 +36,7 @@ def class_labels(names: Sequence[str]) -> tuple[Label, ...]:
         raise BundleError("config.json: id2label is empty; a classifier needs labels")
     slugs = _unique([slugify(name) or f"label_{i}" for i, name in enumerate(names)])
     return tuple(
-        Label(slug=slug, name=_readable(name) or slug, mid=_audioset().get(slugify(name)))
+        Label(slug=slug, name=_readable(name) or slug, mid=mids().get(slugify(name)))
         for slug, name in zip(slugs, names, strict=True)
     )
 
@@ -109,10 +107,3 @@ def _token_slug(token: str) -> str:
 
 def _spelt(character: str) -> str:
     return unicodedata.name(character, f"u {ord(character):x}")
-
-
-@cache
-def _audioset() -> dict[str, str]:
-    """Machine ids by slug: the 527 labels of AudioSet's ontology that have clips."""
-    with Path(__file__).with_name("audioset.csv").open(newline="", encoding="utf-8") as file:
-        return {slugify(row["name"]): row["mid"] for row in csv.DictReader(file)}

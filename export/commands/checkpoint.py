@@ -7,8 +7,9 @@ import typer
 
 from detector.records import SAMPLE_RATE
 from detector.spec import BundleSpec
-from export.checkpoints.checkpoint import Task, load_checkpoint
-from export.convert import Options, export_checkpoint
+from export.checkpoints.checkpoint import load_checkpoint
+from export.checkpoints.tasks import Task
+from export.convert import ExportOptions, export_checkpoint
 
 _SHOWN = 5
 """Labels that a summary names."""
@@ -18,7 +19,7 @@ def export_from(
     where: str,
     task: Task,
     out: Path,
-    options: Options,
+    options: ExportOptions,
     *,
     revision: str | None,
     allow_pickle: bool,

@@ -3,17 +3,17 @@
 import json
 import sys
 from collections import Counter
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import Any
 
-import typer
+import onnx
+from onnx.helper import tensor_dtype_to_np_dtype
+from rich.console import Console
+from rich.table import Table
 
-from export.commands.verify import AsJson, BundleName, open_bundle
-
-if TYPE_CHECKING:
-    from rich.table import Table
-
-    from detector.inference.bundle import Bundle
-    from detector.spec import BundleSpec, Label
+from detector.inference.bundle import Bundle, load_bundle
+from detector.spec import BundleSpec, Label
+from export.graphs.attention import FUSED
 
 _SHOWN = 20
 """Labels, unless all are asked for."""
@@ -21,17 +21,11 @@ _INDICES = "int64"
 """The type of shapes and positions, which nobody has trained."""
 
 
-def inspect(
-    bundle: BundleName,
-    *,
-    all_labels: Annotated[
-        bool, typer.Option("--all", help="Every label, not the first 20.")
-    ] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Say what is in a bundle: model, labels and thresholds, graph, what was measured.
+def inspect_bundle(bundle: str, *, all_labels: bool, as_json: bool) -> None:
+    """Print what is in the bundle.
 
-    Exit code 3: the bundle is broken.
+    Raises:
+        BundleError: it is broken.
     """
     loaded = open_bundle(bundle)
     graph = graph_facts(loaded)
@@ -42,7 +36,16 @@ def inspect(
     _print(loaded, graph, len(loaded.spec.labels) if all_labels else _SHOWN)
 
 
-def graph_facts(bundle: "Bundle") -> dict[str, Any]:
+def open_bundle(name: str) -> Bundle:
+    """Load a bundle: a folder, with or without a slash in its name, or a built-in one.
+
+    Raises:
+        BundleError: it is none, or broken.
+    """
+    return load_bundle(f"./{name}" if "/" not in name and Path(name).is_dir() else name)
+
+
+def graph_facts(bundle: Bundle) -> dict[str, Any]:
     """What the graph is made of.
 
     Returns:
@@ -50,11 +53,6 @@ def graph_facts(bundle: "Bundle") -> dict[str, Any]:
         whose attention is one node; quantised: products with 8-bit weights; operators: how many
         nodes of each, domain and name.
     """
-    import onnx  # noqa: PLC0415 (--help should not load it)
-    from onnx.helper import tensor_dtype_to_np_dtype  # noqa: PLC0415
-
-    from export.graphs.attention import FUSED  # noqa: PLC0415
-
     graph = onnx.load(bundle.model_file, load_external_data=False).graph
     operators = Counter(
         f"{node.domain}.{node.op_type}" if node.domain not in {"", "ai.onnx"} else node.op_type
@@ -76,9 +74,7 @@ def graph_facts(bundle: "Bundle") -> dict[str, Any]:
     }
 
 
-def _print(bundle: "Bundle", graph: dict[str, Any], shown: int) -> None:
-    from rich.console import Console  # noqa: PLC0415
-
+def _print(bundle: Bundle, graph: dict[str, Any], shown: int) -> None:
     spec = bundle.spec
     console = Console(highlight=False, soft_wrap=True)
     facts = _facts(spec) | {
@@ -97,7 +93,7 @@ def _print(bundle: "Bundle", graph: dict[str, Any], shown: int) -> None:
         console.print(f"… and {more} more: --all shows them")
 
 
-def _facts(spec: "BundleSpec") -> dict[str, str]:
+def _facts(spec: BundleSpec) -> dict[str, str]:
     rate = spec.sample_rate
     origin = spec.source
     at = f" at {origin.revision}" if origin.revision else ""
@@ -120,9 +116,7 @@ def _facts(spec: "BundleSpec") -> dict[str, str]:
     }
 
 
-def _label_table(labels: "tuple[Label, ...]") -> "Table":
-    from rich.table import Table  # noqa: PLC0415
-
+def _label_table(labels: tuple[Label, ...]) -> Table:
     table = Table()
     for column in ("label", "name", "id", "onset", "offset", "shortest", "merge gap"):
         table.add_column(column, justify="left" if column in {"label", "name", "id"} else "right")

@@ -5,17 +5,23 @@ import math
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Any, Literal
 
 import typer
+from rich.console import Console
+from rich.table import Table
 
-if TYPE_CHECKING:
-    from rich.table import Table
-
-    from detector.inference.bundle import Bundle
-    from detector.inference.session import Session
-    from detector.records import FloatArray
-    from export.parity.agreement import Agreement
+from detector.inference.bundle import Bundle
+from detector.inference.session import Session
+from detector.records import FloatArray
+from export.checkpoints.checkpoint import load_checkpoint
+from export.commands.inspect import open_bundle
+from export.features.window import window_of
+from export.graphs.precision import PARITY_LIMITS
+from export.parity.agreement import Agreement, check_labels, compare, task_of, verdict
+from export.parity.parity import sounds_to_compare
+from export.parity.recordings import read_sounds
+from export.parity.shifts import most_moved, sensitivity
 
 FAILED = 4
 RECORDINGS = 5
@@ -23,48 +29,25 @@ RECORDINGS = 5
 _SHOWN = 5
 """Labels."""
 
-BundleName = Annotated[
-    str, typer.Argument(metavar="BUNDLE", help="A bundle's folder, or a built-in one (sounds).")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout, instead of tables.")]
-
-Sounds = dict[str, "FloatArray"]
+Sounds = dict[str, FloatArray]
 """Windows (n, samples), by what they are."""
 
 
-def verify(
-    bundle: BundleName,
-    checkpoint: Annotated[
-        str | None,
-        typer.Option(metavar="C", help="What it was made from: a folder, or a name on the hub."),
-    ] = None,
-    audio: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR", exists=True, file_okay=False, help="Recordings to compare them on."
-        ),
-    ] = None,
-    provider: Annotated[
-        Literal["cpu", "cuda"], typer.Option(help="What computes the bundle.")
-    ] = "cpu",
-    revision: Annotated[
-        str | None, typer.Option(metavar="R", help="Of the checkpoint; the bundle's if absent.")
-    ] = None,
+def verify_bundle(
+    bundle: str,
+    checkpoint: str | None,
+    audio: Path | None,
+    provider: Literal["cpu", "cuda"],
+    revision: str | None,
     *,
-    allow_pickle: Annotated[
-        bool, typer.Option("--allow-pickle", help="Read the checkpoint's weights from a pickle.")
-    ] = False,
-    as_json: AsJson = False,
+    allow_pickle: bool,
+    as_json: bool,
 ) -> None:
-    """Check a bundle: that it is whole, and that its probabilities are the checkpoint's.
+    """Check the bundle, print what was found, and exit with 4 if it differs from its checkpoint.
 
-    The bundle is heard through the detector's own features, the checkpoint through its own feature
-    extractor in PyTorch. Exit code 3: the bundle is broken. 4: probabilities differ by more than
-    0.001 (fp32) or 0.002 (fp16); of int8 they are only reported.
+    Raises:
+        BundleError: it is broken.
     """
-    # --help should not load the runtime.
-    from detector.inference.session import Session  # noqa: PLC0415
-
     loaded = open_bundle(bundle)
     session = Session(loaded, provider)
     sounds, names = _sounds(loaded, audio)
@@ -80,21 +63,7 @@ def verify(
         raise typer.Exit(FAILED)
 
 
-def open_bundle(name: str) -> "Bundle":
-    """Load a bundle: a folder, with or without a slash in its name, or a built-in one.
-
-    Raises:
-        BundleError: it is none, or broken.
-    """
-    from detector.inference.bundle import load_bundle  # noqa: PLC0415
-
-    return load_bundle(f"./{name}" if "/" not in name and Path(name).is_dir() else name)
-
-
-def _sounds(bundle: "Bundle", audio: Path | None) -> tuple[Sounds, list[str]]:
-    from export.parity.parity import sounds_to_compare  # noqa: PLC0415
-    from export.parity.recordings import read_sounds  # noqa: PLC0415
-
+def _sounds(bundle: Bundle, audio: Path | None) -> tuple[Sounds, list[str]]:
     samples = bundle.spec.window.samples
     sounds, names = {"noise and tones": sounds_to_compare(samples)}, list[str]()
     if audio is not None:
@@ -104,11 +73,8 @@ def _sounds(bundle: "Bundle", audio: Path | None) -> tuple[Sounds, list[str]]:
 
 
 def _compare(
-    session: "Session", where: str, sounds: Sounds, revision: str | None, *, allow_pickle: bool
-) -> "list[Agreement]":
-    from export.checkpoints.checkpoint import load_checkpoint  # noqa: PLC0415
-    from export.parity.agreement import check_labels, compare, task_of  # noqa: PLC0415
-
+    session: Session, where: str, sounds: Sounds, revision: str | None, *, allow_pickle: bool
+) -> list[Agreement]:
     source = session.spec.source
     if revision is None and source.checkpoint == where and not Path(where).is_dir():
         revision = source.revision
@@ -125,11 +91,8 @@ def _compare(
 
 
 def _result(
-    session: "Session", sounds: Sounds, names: list[str], agreements: "list[Agreement]"
+    session: Session, sounds: Sounds, names: list[str], agreements: list[Agreement]
 ) -> dict[str, Any]:
-    from export.graphs.precision import PARITY_LIMITS  # noqa: PLC0415
-    from export.parity.agreement import verdict  # noqa: PLC0415
-
     spec = session.spec
     limit = PARITY_LIMITS[spec.onnx.precision]
     return {
@@ -145,14 +108,10 @@ def _result(
     }
 
 
-def _shifts(session: "Session", what: str, sounds: "FloatArray") -> dict[str, Any] | None:
+def _shifts(session: Session, what: str, sounds: FloatArray) -> dict[str, Any] | None:
     """How scores move with the spectrogram's content, if the bundle is given a spectrogram."""
-    from detector.spec import Fbank  # noqa: PLC0415
-    from export.parity.parity import window_of  # noqa: PLC0415
-    from export.parity.shifts import most_moved, sensitivity  # noqa: PLC0415
-
     spec = session.spec
-    if not isinstance(spec.frontend, Fbank):
+    if not spec.frontend.describes_frames:
         return None
     shifts = sensitivity(session, [window_of(sound, spec) for sound in sounds])
     shown = most_moved(shifts, _SHOWN)
@@ -168,8 +127,6 @@ def _shifts(session: "Session", what: str, sounds: "FloatArray") -> dict[str, An
 
 
 def _print(result: dict[str, Any]) -> None:
-    from rich.console import Console  # noqa: PLC0415
-
     console = Console(highlight=False, soft_wrap=True)
     console.print(
         f"{result['model']}, {result['precision']}: hash, schema, {result['labels']} labels and "
@@ -184,9 +141,7 @@ def _print(result: dict[str, Any]) -> None:
         console.print(_shift_table(result["shifts"]))
 
 
-def _parity_table(result: dict[str, Any]) -> "Table":
-    from rich.table import Table  # noqa: PLC0415
-
+def _parity_table(result: dict[str, Any]) -> Table:
     limit = "" if result["limit"] is None else f" (at most {result['limit']:g})"
     table = Table(title=f"Probabilities beside the checkpoint's{limit}", title_justify="left")
     for column in ("sounds", "windows", "batch", "max |Δp|", "mean |Δp|", "same top label", ""):
@@ -205,9 +160,7 @@ def _parity_table(result: dict[str, Any]) -> "Table":
     return table
 
 
-def _shift_table(shifts: dict[str, Any]) -> "Table":
-    from rich.table import Table  # noqa: PLC0415
-
+def _shift_table(shifts: dict[str, Any]) -> Table:
     table = Table(
         title=f"Mean |Δp| when the spectrogram of {shifts['sounds']} is moved by mel bins",
         title_justify="left",

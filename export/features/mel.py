@@ -92,17 +92,17 @@ def end_of_sound(samples: torch.Tensor, fewest: int) -> torch.Tensor:
     return torch.where(end < fewest, samples.shape[1], end)
 
 
-def moments(levels: torch.Tensor, heard: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def moments(levels: torch.Tensor, in_sound: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and (unbiased) variance of each band over the frames that were heard.
 
     Args:
         levels: (batch, frames, mel_bins).
-        heard: (batch, frames, 1), 1 or 0.
+        in_sound: (batch, frames, 1), 1 or 0.
 
     Returns:
         Two of (batch, 1, mel_bins).
     """
-    count = heard.sum(dim=1, keepdim=True)
-    mean = (levels * heard).sum(dim=1, keepdim=True) / count
-    variance = ((levels - mean).square() * heard).sum(dim=1, keepdim=True) / (count - 1)
+    count = in_sound.sum(dim=1, keepdim=True)
+    mean = (levels * in_sound).sum(dim=1, keepdim=True) / count
+    variance = ((levels - mean).square() * in_sound).sum(dim=1, keepdim=True) / (count - 1)
     return mean, variance

@@ -54,8 +54,8 @@ class _LogMel(nn.Module):
     def forward(self, samples: torch.Tensor) -> torch.Tensor:
         levels: torch.Tensor = self.energies(samples).clamp(min=1.192092955078125e-07).log()
         ends = torch.arange(levels.shape[1]) * _SHIFT + _FRAME
-        heard = (ends <= end_of_sound(samples, 2 * _FRAME)).unsqueeze(2).float()
-        mean, variance = moments(levels, heard)
-        frames = (levels - mean) * heard / (variance + 1e-7).sqrt()
+        in_sound = (ends <= end_of_sound(samples, 2 * _FRAME)).unsqueeze(2).float()
+        mean, variance = moments(levels, in_sound)
+        frames = (levels - mean) * in_sound / (variance + 1e-7).sqrt()
         whole = frames.shape[1] // _STACKED
         return frames[:, : whole * _STACKED].reshape(-1, whole, _STACKED * levels.shape[2])

@@ -11,8 +11,40 @@ import torch
 from torch import nn
 
 from detector.errors import BundleError
+from export.errors import first_line
 
 OPSET = 18
+LARGEST_GRAPH = 2**31 - 2**24
+"""Bytes of weights: a protobuf message ends at 2 GiB, and the graph itself needs some."""
+
+
+def export_network(network: nn.Module, shape: tuple[int, ...], path: Path, output: str) -> None:
+    """Write a checkpoint's network as a graph with one output, or say why that cannot be.
+
+    Args:
+        network: takes (batch, *shape), returns one tensor.
+        shape: of one input.
+        path: the file.
+        output: what the graph calls its output.
+
+    Raises:
+        BundleError: it is too large for one file, or PyTorch cannot export it.
+    """
+    size = sum(t.nbytes for t in (*network.parameters(), *network.buffers()))
+    if size > LARGEST_GRAPH:
+        raise BundleError(
+            f"the weights have {size / 2**30:.1f} GiB; a bundle's graph is one file, which can "
+            f"hold {LARGEST_GRAPH / 2**30:.1f}"
+        )
+    example = torch.zeros(2, *shape).uniform_(-1, 1)
+    try:
+        export_graph(network, example, path, outputs=(output,))
+    except (OSError, BundleError):
+        raise
+    except Exception as error:
+        raise BundleError(
+            f"PyTorch's exporter cannot make a graph of this model: {first_line(error)}"
+        ) from error
 
 
 def export_graph(

@@ -30,7 +30,7 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]  # has no types
         return next(self._inputs, None)
 
 
-def to_static_int8(path: Path, windows: FloatArray, *, depthwise: bool = False) -> None:
+def to_static_int8(path: Path, windows: FloatArray) -> None:
     """Convert the fp32 graph in the file `path`, in place. Inputs and outputs stay fp32.
 
     The layers that answer stay as they are, so that `detector-export head` can replace them.
@@ -42,7 +42,6 @@ def to_static_int8(path: Path, windows: FloatArray, *, depthwise: bool = False) 
         path: as `to_precision` left it.
         windows: (n, ...) float32, inputs to measure the scales on. They are a kind of training:
             none may be of a recording that tests the model.
-        depthwise: also convolutions of one channel each, where a network consists of them.
     """
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".int8-") as folder:
         done = Path(folder, "model.onnx")
@@ -59,10 +58,7 @@ def to_static_int8(path: Path, windows: FloatArray, *, depthwise: bool = False) 
                 weight_type=QuantType.QInt8,
                 per_channel=True,
                 reduce_range=True,
-                nodes_to_exclude=[
-                    *([] if depthwise else _of_one_channel(model.graph)),
-                    *_last(model.graph),
-                ],
+                nodes_to_exclude=[*_of_one_channel(model.graph), *_last(model.graph)],
                 extra_options={"MatMulConstBOnly": True},  # attention's own products gain nothing
             )
         done.replace(path)

@@ -1,33 +1,36 @@
 """From a base and one's own recordings to a bundle: the steps in their order."""
 
-import math
-import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any
 
 import numpy as np
 import torch
-from pydantic import ValidationError
 from torch import nn
 
 from detector import __version__
 from detector.errors import ConfigError
 from detector.inference.bundle import Bundle
-from detector.inference.session import Session
-from detector.records import FloatArray, Window
-from detector.spec import Activation, BundleSpec, ClipOutput, FramesOutput, Onnx, Outputs
-from detector.validation_errors import explain
-from export.bundle import describe, write_bundle
+from detector.records import FloatArray
+from detector.spec import BundleSpec, Label
+from export.bundle import (
+    build_outputs,
+    build_spec,
+    check_folder,
+    describe_graph,
+    name_of,
+    onnx_to_come,
+    write_bundle,
+)
 from export.checkpoints.labels import class_labels
-from export.convert import Encoder, check_out, name_of
-from export.graphs.graph import OPSET
-from export.graphs.precision import PARITY_LIMITS
-from export.heads.data.examples import Composed, ComposedExamples, FrozenExamples
+from export.checkpoints.network import Encoder
+from export.heads.compare import compare_head, reference_of
+from export.heads.data.example_file import ExampleFile
+from export.heads.data.examples import ComposedExamples, ComposedWindows, FrozenExamples
 from export.heads.data.recordings import (
     BACKGROUND,
     Collection,
@@ -35,67 +38,35 @@ from export.heads.data.recordings import (
     display_name,
     read_collection,
 )
-from export.heads.data.scenes import Composer, Example
+from export.heads.data.samples import DecodedRecordings
+from export.heads.data.scenes import Composer
 from export.heads.data.split import Split, split
-from export.heads.fit.fit import Fit, Plan
-from export.heads.fit.freeze import thaw
-from export.heads.fit.layers import Form, Head
-from export.heads.fit.measure import Scored, choose_thresholds, measure
-from export.heads.graph.base import Base, Choice, HiddenStates, grid_of, open_base, run_graph
+from export.heads.evaluate import score_windows
+from export.heads.fit.fit import FitOptions, Fitter
+from export.heads.fit.freeze import unfreeze
+from export.heads.fit.layers import Head, HeadShape
+from export.heads.fit.measure import choose_thresholds, measure
+from export.heads.graph.base import Base, HiddenStates, grid_of, open_base, run_graph
 from export.heads.graph.surgery import add_head
-from export.heads.work import Work, telling_what_cannot_be_written
-from export.parity.parity import Parity, compare_bundle, probabilities, sounds_to_compare
-
-Logits = Callable[[FloatArray], dict[str, FloatArray]]
-"""Windows of sound, (batch, samples), to the logits of each output."""
+from export.heads.options import HeadOptions
+from export.heads.progress import ProgressReport
+from export.heads.work_folder import WorkFolder, explaining_write_errors
 
 MERGE_GAP_S = {"clip": 1.0, "frames": 0.3}
 """What is apart by less is one event, unless a configuration says otherwise."""
 EPOCHS = {"head": 200, "encoder": 30}
 """At most, where the head alone is fitted, which takes seconds, and where layers before it are."""
-_SCORED_AT_ONCE = 8
 _HELD_OUT_WINDOWS = 4
 """Composed of each recording that is held out, besides as it was recorded."""
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What the person decides."""
+def make_head(
+    where: str, data: Path, out: Path, options: HeadOptions, progress: ProgressReport
+) -> BundleSpec:
+    """Fit a new head to the recordings and write the bundle `out`, whole or not at all.
 
-    name: str | None = None
-    """The folder's name, if None."""
-    version: str = "1"
-    choice: Choice = field(default_factory=Choice)
-    freeze: int | None = None
-    """How many of the encoder's layers stay as they are; None for the whole encoder."""
-    pool: Literal["mean", "attention"] | None = None
-    """The window's answer is of the mean of its hidden states, or weighted by each label; None
-    for what the base's own head does."""
-    decoding: Literal["multilabel", "multiclass"] | None = None
-    """What the recordings say, if None."""
-    epochs: int | None = None
-    """At most; EPOCHS if None."""
-    windows: int = 12
-    """Composed of each recording, or each window's length of a long one."""
-    held_out: float = 0.2
-    """Share of the recordings."""
-    seed: int = 0
-    licence: str | None = None
-    attribution: str | None = None
-
-
-class Reporter(Protocol):
-    """Tells the person how far it is."""
-
-    def note(self, text: str) -> None: ...
-
-    def heard(self, windows: int, total: int) -> None: ...
-
-    def fitted(self, epoch: int, epochs: int, loss: float) -> None: ...
-
-
-def make_head(where: str, data: Path, out: Path, options: Options, tell: Reporter) -> BundleSpec:
-    """Fit a new layer to the recordings and write the bundle `out`, whole or not at all.
+    Memory does not grow with the recordings: their samples and hidden states are in files beside
+    `out` until the bundle is written.
 
     Args:
         where: the base, as for `open_base`.
@@ -103,30 +74,30 @@ def make_head(where: str, data: Path, out: Path, options: Options, tell: Reporte
         out: the bundle's folder; a bundle that is there is replaced. What is unfinished is kept
             beside it, and the same call goes on with it.
         options: what the person decides.
-        tell: how far it is.
+        progress: is called as the steps go on.
 
     Raises:
         ConfigError, AudioFileError, BundleError: naming what is wrong, and what to do.
     """
-    check_out(out)
+    check_folder(out)
     collection = read_collection(data)
     for note in collection.notes:
-        tell.note(note)
-    exclusive = _is_exclusive(collection, options, tell)
+        progress.note(note)
+    exclusive = _is_exclusive(collection, options, progress)
     parts = split(collection, options.held_out, options.seed)
-    base = open_base(where, options.choice)
+    base = open_base(where, options.base)
     if options.freeze is not None and base.checkpoint is None:
         raise ConfigError(
-            f"--freeze {options.freeze}: {base.hearing.origin.checkpoint} is a bundle, whose "
+            f"--freeze {options.freeze}: {base.spec.origin.checkpoint} is a bundle, whose "
             "encoder is frozen; only a checkpoint's layers can be fitted"
         )
-    with telling_what_cannot_be_written(out):
-        work = Work(out, _plan(base, collection, options))
+    with explaining_write_errors(out):
+        work = WorkFolder(out, _inputs_of(base, collection, options))
         if work.resumed:
-            tell.note(f"goes on with what is in {work.folder}")
-        run = _Run(base, collection, options, work, tell, exclusive=exclusive)
+            progress.note(f"goes on with what is in {work.folder}")
+        steps = _Steps(base, collection, options, work, progress, exclusive=exclusive)
         try:
-            spec = run.make(parts, out)
+            spec = steps.make(parts, out)
         except ConfigError:  # nothing that is worth going on with
             work.remove()
             raise
@@ -134,7 +105,7 @@ def make_head(where: str, data: Path, out: Path, options: Options, tell: Reporte
     return spec
 
 
-def _is_exclusive(collection: Collection, options: Options, tell: Reporter) -> bool:
+def _is_exclusive(collection: Collection, options: HeadOptions, progress: ProgressReport) -> bool:
     labels, none = collection.labels, f"recordings of what is none of them ({BACKGROUND!r})"
     exclusive = collection.exclusive
     if options.decoding == "multiclass" and not exclusive:
@@ -148,18 +119,18 @@ def _is_exclusive(collection: Collection, options: Options, tell: Reporter) -> b
             f"{none}"
         )
     if exclusive and options.decoding != "multilabel":
-        tell.note(
+        progress.note(
             f"there are no {none}: the model will always hear one of its labels, in silence too"
         )
         return True
     return False
 
 
-def _plan(base: Base, collection: Collection, options: Options) -> dict[str, object]:
+def _inputs_of(base: Base, collection: Collection, options: HeadOptions) -> dict[str, object]:
     """All that the result depends on."""
     return {
         "program": __version__,
-        "base": base.hearing.identity,
+        "base": base.spec.identity,
         "options": asdict(options),
         "threads": None if options.freeze is None else torch.get_num_threads(),
         "labels": collection.labels,
@@ -170,44 +141,47 @@ def _plan(base: Base, collection: Collection, options: Options) -> dict[str, obj
     }
 
 
-class _Run:
-    """One run, from recordings that are split to a bundle."""
+class _Steps:
+    """What is done with recordings that are split, until there is a bundle."""
 
     def __init__(
         self,
         base: Base,
         collection: Collection,
-        options: Options,
-        work: Work,
-        tell: Reporter,
+        options: HeadOptions,
+        work: WorkFolder,
+        progress: ProgressReport,
         *,
         exclusive: bool,
     ) -> None:
-        self._base, self._hearing, self._collection = base, base.hearing, collection
-        self._options, self._work, self._tell, self._exclusive = options, work, tell, exclusive
-        self._frames = options.choice.frames
+        self._base, self._encoder, self._collection = base, base.spec, collection
+        self._options, self._work, self._progress = options, work, progress
+        self._exclusive, self._frames = exclusive, options.base.frames
 
     def make(self, parts: Split, out: Path) -> BundleSpec:
         """Fit, put together, measure, compare, write."""
         network = self._network()
         graph = self._base.graph(self._work.folder) if network is None else None
         hidden = run_graph(graph)[0] if graph is not None else _in_torch(network)
-        form = self._form(hidden)
-        spec = self._describe(self._options.name or name_of(out), form.steps)
-        composed = self._compose(parts, form.steps)
-        fit = self._fit(network, hidden, form, composed)
+        shape = self._shape(hidden)
+        spec = self._describe(self._options.name or name_of(out), shape.steps)
+        windows = self._compose(parts, shape.steps)
+        fitter = self._fit(network, hidden, shape, windows)
         if graph is None:
             with tempfile.TemporaryDirectory(dir=self._work.folder) as scratch:
                 graph = self._base.graph(Path(scratch))
         cast = not run_graph(graph)[1]
-        whole = add_head(graph, fit.head.layers(), form.steps, cast=cast)
+        whole = add_head(graph, fitter.head.weights(), shape.steps, cast=cast)
         file = self._work.path("model.onnx")
         file.write_bytes(whole.SerializeToString())
-        onnx = describe(file, self._hearing.precision)
+        onnx = describe_graph(file, self._encoder.precision)
         bundle = Bundle(file.parent, spec.model_copy(update={"onnx": onnx}))
-        expected = self._expected(network, hidden, fit.head)
-        found = self._measure(bundle, composed, parts, fit) | self._compare(bundle, expected)
-        spec = bundle.spec.model_copy(update=found)
+        labels, metrics = self._measure(bundle, windows, parts, fitter)
+        reference = reference_of(self._base, network, hidden, fitter.head)
+        parity = compare_head(bundle, self._base, reference)
+        spec = bundle.spec.model_copy(
+            update={"labels": labels, "metrics": metrics, "parity": parity}
+        )
         write_bundle(out, file, spec, named_as_folder=False)
         return spec
 
@@ -216,16 +190,16 @@ class _Run:
         if self._options.freeze is None or self._base.checkpoint is None:
             return None
         network = Encoder(self._base.checkpoint).eval()
-        thaw(network, self._options.freeze)
+        unfreeze(network, self._options.freeze)
         return network
 
-    def _form(self, hidden: HiddenStates) -> Form:
-        quiet = self._hearing.data(np.zeros(self._hearing.window.samples, np.float32))
-        shape = hidden(np.stack([quiet, quiet])).shape
+    def _shape(self, hidden: HiddenStates) -> HeadShape:
+        silence = self._encoder.features(np.zeros(self._encoder.window.samples, np.float32))
+        shape = hidden(np.stack([silence, silence])).shape
         steps = shape[1] if len(shape) == 3 else None  # noqa: PLR2004
         pool = self._options.pool
-        weighted = self._hearing.weighted if pool is None else pool == "attention"
-        return Form(
+        weighted = self._encoder.weighted if pool is None else pool == "attention"
+        return HeadShape(
             dim=shape[-1],
             labels=len(self._collection.labels),
             steps=steps,
@@ -234,18 +208,21 @@ class _Run:
             exclusive=self._exclusive,
         )
 
-    def _compose(self, parts: Split, steps: int | None) -> Composed:
+    def _compose(self, parts: Split, steps: int | None) -> ComposedWindows:
+        samples = DecodedRecordings(self._work.path("recordings"))
+
         def composer(recordings: Sequence[Recording]) -> Composer:
             return Composer(
                 recordings,
                 len(self._collection.labels),
-                self._hearing.window.samples,
-                grid_of(self._hearing, steps) if self._frames else None,
+                self._encoder.window.samples,
+                grid_of(self._encoder, steps) if self._frames else None,
+                samples.read,
                 exclusive=self._exclusive,
             )
 
         fitted, held_out = composer(parts.fitted), composer(parts.held_out)
-        return Composed(
+        return ComposedWindows(
             fitted,
             held_out,
             self._options.seed,
@@ -254,26 +231,38 @@ class _Run:
         )
 
     def _fit(
-        self, network: Encoder | None, hidden: HiddenStates, form: Form, composed: Composed
-    ) -> Fit:
+        self,
+        network: Encoder | None,
+        hidden: HiddenStates,
+        shape: HeadShape,
+        windows: ComposedWindows,
+    ) -> Fitter:
         most = EPOCHS["head" if network is None else "encoder"]
-        plan = Plan(epochs=self._options.epochs or most)
-        head = Head(form)
+        options = FitOptions(epochs=self._options.epochs or most)
+        head = Head(shape)
+        report = self._progress.windows_prepared
         examples: FrozenExamples | ComposedExamples
         if network is None:
-            examples = FrozenExamples(
-                composed, self._hearing, hidden, self._work, plan.batch, self._tell.heard
-            )
-            head.standardise(examples.hidden)
+            files = self._file("fitted", shape), self._file("held-out", shape)
+            examples = FrozenExamples(windows, self._encoder, hidden, files, options.batch, report)
+            head.standardise(examples.hidden())
         else:
-            examples = ComposedExamples(composed, self._hearing, plan.batch, self._tell.heard)
+            examples = ComposedExamples(windows, self._encoder, options.batch, report)
             with torch.no_grad():
-                head.standardise(network(next(examples.epoch(0)).inputs))
-        fit = Fit(network, head, plan, self._work.path("fit.safetensors"))
+                head.standardise([network(next(examples.epoch(0)).inputs)])
+        fitter = Fitter(network, head, options, self._work.path("fit.safetensors"))
         # A head is so small that threads would wait for one another longer than they work.
         with _threads(1 if network is None else torch.get_num_threads()):
-            fit.run(examples, lambda epoch, loss: self._tell.fitted(epoch, plan.epochs, loss))
-        return fit
+            fitter.run(
+                examples,
+                lambda epoch, loss: self._progress.epoch_fitted(epoch, options.epochs, loss),
+            )
+        return fitter
+
+    def _file(self, name: str, shape: HeadShape) -> ExampleFile:
+        inputs = (shape.dim,) if shape.steps is None else (shape.steps, shape.dim)
+        frames = shape.steps if shape.frames and shape.steps else 0
+        return ExampleFile(self._work.path(f"{name}.examples"), inputs, shape.labels, frames)
 
     def _describe(self, name: str, steps: int | None) -> BundleSpec:
         """`bundle.json`, but for the graph and what is measured.
@@ -281,53 +270,43 @@ class _Run:
         Raises:
             ConfigError: an option says what no bundle can.
         """
-        hearing, options = self._hearing, self._options
-        activation: Activation = "softmax" if self._exclusive else "sigmoid"
-        grid = grid_of(hearing, steps)
-        frames = None
-        if self._frames and grid is not None:
-            frames = FramesOutput(
-                name="frames",
-                activation=activation,
-                hop_samples=grid.hop_samples,
-                offset_samples=grid.offset_samples,
-            )
-        try:
-            return BundleSpec(
-                name=name,
-                version=options.version,
-                created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-                licence=options.licence or hearing.licence,
-                attribution=options.attribution or hearing.attribution,
-                source=hearing.origin,
-                onnx=Onnx(sha256="0" * 64, opset=OPSET, precision=hearing.precision),
-                frontend=hearing.frontend,
-                window=hearing.window,
-                input=hearing.input,
-                outputs=Outputs(clip=ClipOutput(name="clip", activation=activation), frames=frames),
-                decoding="multiclass" if self._exclusive else "multilabel",
-                labels=tuple(
-                    label.model_copy(
-                        update={
-                            "name": display_name(label.name),
-                            "merge_gap_s": MERGE_GAP_S["frames" if frames else "clip"],
-                        }
-                    )
-                    for label in class_labels(self._collection.labels)
-                ),
-            )
-        except ValidationError as error:
-            raise ConfigError("\n".join(explain(error, BundleSpec))) from None
+        encoder, options = self._encoder, self._options
+        grid = grid_of(encoder, steps) if self._frames else None
+        return build_spec(
+            name=name,
+            version=options.version,
+            licence=options.licence or encoder.licence,
+            attribution=options.attribution or encoder.attribution,
+            source=encoder.origin,
+            onnx=onnx_to_come(encoder.precision),
+            frontend=encoder.frontend,
+            window=encoder.window,
+            graph_input=encoder.input,
+            outputs=build_outputs(
+                "softmax" if self._exclusive else "sigmoid",
+                clip=True,
+                frames=(grid.hop_samples, grid.offset_samples) if grid else None,
+            ),
+            decoding="multiclass" if self._exclusive else "multilabel",
+            labels=[
+                label.model_copy(
+                    update={
+                        "name": display_name(label.name),
+                        "merge_gap_s": MERGE_GAP_S["frames" if grid else "clip"],
+                    }
+                )
+                for label in class_labels(self._collection.labels)
+            ],
+        )
 
     def _measure(
-        self, bundle: Bundle, composed: Composed, parts: Split, fit: Fit
-    ) -> dict[str, Any]:
-        """Let the detector hear what was held out; choose thresholds and say how good it is."""
-        examples = list(composed.held_out_examples())
-        scored = self._score(bundle, examples)
+        self, bundle: Bundle, windows: ComposedWindows, parts: Split, fitter: Fitter
+    ) -> tuple[tuple[Label, ...], dict[str, Any]]:
+        """Labels with thresholds, and figures, of what the detector says of held-out windows."""
+        scored = score_windows(bundle, windows.held_out_examples())
         thresholds = choose_thresholds(scored)
         slugs = [label.slug for label in bundle.spec.labels]
-        plain = scored.first(len(examples) - composed.held_out_windows)
+        plain = scored.first(windows.held_out.plain_count)
         onsets = [onset for onset, _ in thresholds]
         freeze = self._options.freeze
         metrics = {
@@ -343,10 +322,10 @@ class _Run:
             "beware": "what was held out also ended the fit and chose the thresholds",
             "fit": {
                 "frozen_layers": "all" if freeze is None else freeze,
-                "windows": composed.windows,
-                "epochs": fit.progress.epoch,
-                "best_epoch": fit.progress.best_epoch + 1,
-                "held_out_loss": round(fit.progress.best_loss, 4),
+                "windows": windows.windows,
+                "epochs": fitter.progress.epoch,
+                "best_epoch": fitter.progress.best_epoch + 1,
+                "held_out_loss": round(fitter.progress.best_loss, 4),
                 "seed": self._options.seed,
             },
         }
@@ -354,60 +333,7 @@ class _Run:
             label.model_copy(update={"onset_threshold": onset, "offset_threshold": offset})
             for label, (onset, offset) in zip(bundle.spec.labels, thresholds, strict=True)
         )
-        return {"labels": labels, "metrics": metrics}
-
-    def _score(self, bundle: Bundle, examples: Sequence[Example]) -> Scored:
-        session = Session(bundle, "cpu", os.cpu_count() or 1)
-        scores = []
-        for first in range(0, len(examples), _SCORED_AT_ONCE):
-            scores += session.score(
-                [self._window(e.samples) for e in examples[first : first + _SCORED_AT_ONCE]]
-            )
-        clip = np.stack([s.clip for s in scores if s.clip is not None])
-        frames = [s.frames for s in scores if s.frames is not None]
-        return Scored(examples, clip, np.stack(frames) if frames else None)
-
-    def _window(self, samples: FloatArray) -> Window:
-        size = len(samples)
-        return Window(0, size, size, self._hearing.data(samples), power=0.0)
-
-    def _expected(self, network: Encoder | None, hidden: HiddenStates, head: Head) -> Logits:
-        """What the bundle must say: the base's own features and network, then the head."""
-        checkpoint = self._base.checkpoint
-        if checkpoint is not None:
-            encoder = network or Encoder(checkpoint).eval()
-            encoder.prelude = nn.Identity()
-
-        def logits(sounds: FloatArray) -> dict[str, FloatArray]:
-            with torch.no_grad():
-                if checkpoint is not None:
-                    states = encoder(checkpoint.features.reference(sounds))
-                else:
-                    given = np.stack([self._hearing.data(sound) for sound in sounds])
-                    states = torch.from_numpy(hidden(given))
-                clip, frames = head(states)
-            return {"clip": clip.numpy()} | ({} if frames is None else {"frames": frames.numpy()})
-
-        return logits
-
-    def _compare(self, bundle: Bundle, expected: Logits) -> dict[str, Any]:
-        """Hold each output against what PyTorch says."""
-        spec = bundle.spec
-        sounds = sounds_to_compare(spec.window.samples)
-        logits = expected(sounds)
-        # In lower precision the layer was fitted to hidden states as they are: the distance from
-        # PyTorch's is told, and how good the result is was measured on the graph itself.
-        limit = PARITY_LIMITS["fp32"] if self._hearing.precision == "fp32" else math.inf
-        found: list[Parity] = []
-        for kind, output in (("clip", spec.outputs.clip), ("frames", spec.outputs.frames)):
-            if output is not None:
-                alone = spec.model_copy(update={"outputs": Outputs(**{kind: output})})
-                right = probabilities(logits[kind], output.activation)
-                found.append(compare_bundle(Bundle(bundle.folder, alone), sounds, right, limit))
-        parity = max(found, key=lambda p: p.max_probability_difference).as_json()
-        if self._base.checkpoint is None:
-            parity["reference"] = f"hidden states of {spec.source.checkpoint}, a layer in PyTorch"
-        return {"parity": parity}
+        return labels, metrics
 
 
 @contextmanager

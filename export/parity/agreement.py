@@ -1,6 +1,5 @@
 """How near a bundle comes to the checkpoint that it was made from, window by window."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -8,11 +7,13 @@ import numpy as np
 
 from detector.errors import BundleError, ConfigError
 from detector.inference.session import Session
-from detector.records import FloatArray, Scores
-from detector.spec import Activation, BundleSpec
-from export.checkpoints.checkpoint import Checkpoint, Task
-from export.convert import reference
-from export.parity.parity import probabilities, window_of
+from detector.records import FloatArray
+from detector.spec import BundleSpec
+from export.checkpoints.checkpoint import Checkpoint
+from export.checkpoints.network import reference_logits
+from export.checkpoints.tasks import Task
+from export.features.window import window_of
+from export.parity.scores import activate, stacked
 
 BATCHES = (1, 5)
 
@@ -85,13 +86,13 @@ def compare(
         BundleError: the scores have not the shape of the checkpoint's.
     """
     spec = session.spec
-    logits = np.concatenate([reference(checkpoint)(sound[None]) for sound in sounds])
-    expected = probabilities(logits, _activation(spec))
+    logits = np.concatenate([reference_logits(checkpoint, sound[None]) for sound in sounds])
+    expected = activate(logits, spec.outputs.first.activation)
     windows = [window_of(sound, spec) for sound in sounds]
     agreements = []
     for batch in BATCHES:
         parts = [windows[i : i + batch] for i in range(0, len(windows), batch)]
-        found = values_of([scores for part in parts for scores in session.score(part)])
+        found = stacked([scores for part in parts for scores in session.score(part)])
         if found.shape != expected.shape:
             raise BundleError(
                 f"{spec.id}: answers {found.shape} for {len(sounds)} windows, the checkpoint "
@@ -109,19 +110,6 @@ def compare(
             )
         )
     return agreements
-
-
-def values_of(scores: Sequence[Scores]) -> FloatArray:
-    """(windows, labels) of a tagger, (windows, frames, labels) of a model that scores frames."""
-    values = [s.frames if s.clip is None else s.clip for s in scores]
-    return np.asarray(values, np.float32)
-
-
-def _activation(spec: BundleSpec) -> Activation:
-    output = spec.outputs.clip or spec.outputs.frames
-    if output is None:
-        raise ValueError("outputs: none")  # the schema does not allow it
-    return output.activation
 
 
 Verdict = Literal["agrees", "differs", "reported"]

@@ -12,11 +12,12 @@ import torch
 from torch import nn
 
 from detector.errors import BundleError
-from detector.features.windows import Windower, WindowRequest
 from detector.inference.bundle import Bundle
 from detector.inference.session import Session
-from detector.records import SAMPLE_RATE, AudioBlock, FloatArray, Window
-from detector.spec import Activation, BundleSpec, WindowSpec
+from detector.records import SAMPLE_RATE, FloatArray
+from detector.spec import Activation
+from export.features.window import window_of
+from export.parity.scores import activate, stacked
 
 TOLERANCE = 1e-4
 """Largest difference of a probability that is put down to rounding."""
@@ -55,7 +56,7 @@ def compare(
             answer = module(torch.from_numpy(batch))
         ours = answer if isinstance(answer, tuple) else (answer,)
         for our, their in zip(ours, session.run(None, {name: batch}), strict=True):
-            apart = probabilities(our.numpy(), activation) - probabilities(their, activation)
+            apart = activate(our.numpy(), activation) - activate(their, activation)
             worst = max(worst, float(np.abs(apart).max()))
         sizes.append(len(batch))
     if not worst <= TOLERANCE:  # NaN is no parity
@@ -91,7 +92,7 @@ def compare_bundle(
     worst, sizes = 0.0, (1, len(sounds))
     for size in sizes:
         scores = session.score([window_of(sound, bundle.spec) for sound in sounds[:size]])
-        found = np.asarray([s.frames if s.clip is None else s.clip for s in scores], np.float32)
+        found = stacked(scores)
         if found.shape != expected[:size].shape:
             raise BundleError(
                 f"{bundle.spec.id}: the detector gets scores of shape {found.shape}, the "
@@ -112,15 +113,6 @@ def compare_bundle(
     )
 
 
-def window_of(sound: FloatArray, spec: BundleSpec) -> Window:
-    """What the detector makes of a sound as long as the window, or shorter."""
-    whole = WindowSpec(samples=spec.window.samples, hop_samples=spec.window.samples)
-    request = WindowRequest(spec.frontend, whole, int(spec.input.shape[1]), trailing=False)
-    windower = Windower([request])
-    found = [*windower.push(AudioBlock(0, sound)), *windower.flush()]
-    return found[0][1]
-
-
 def sounds_to_compare(samples: int) -> FloatArray:
     """(5, samples) float32, the same every time: noise and tones, loud and soft, and a pause."""
     rng = np.random.default_rng(0)
@@ -136,17 +128,3 @@ def sounds_to_compare(samples: int) -> FloatArray:
         paused,
     ]
     return np.asarray(sounds, np.float32)
-
-
-def probabilities(logits: FloatArray, activation: Activation) -> FloatArray:
-    """Scores 0..1 of the logits' last axis."""
-    x = logits.astype(np.float64)
-    match activation:
-        case "sigmoid":
-            x = 1 / (1 + np.exp(-np.clip(x, -60, 60)))
-        case "softmax":
-            x = np.exp(x - x.max(axis=-1, keepdims=True))
-            x /= x.sum(axis=-1, keepdims=True)
-        case "none":
-            pass
-    return x.astype(np.float32)

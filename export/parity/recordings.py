@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from detector.capture.recording import open_audio
+from detector.capture.recording import only_sound, open_audio
 from detector.errors import AudioFileError, ConfigError
 from detector.records import FloatArray
 
@@ -37,7 +37,7 @@ def read_sounds(folder: Path, count: int, samples: int) -> tuple[list[str], Floa
 def _beginning(path: Path, samples: int) -> FloatArray:
     pieces: list[FloatArray] = []
     with open_audio(path) as blocks:
-        for block in blocks:
+        for block in only_sound(path, blocks):
             pieces.append(block.samples)
             if sum(map(len, pieces)) >= samples:
                 break

@@ -11,7 +11,7 @@ import numpy as np
 
 from detector.inference.session import Session
 from detector.records import FloatArray, Window
-from export.parity.agreement import values_of
+from export.parity.scores import stacked
 
 SHIFTS = (-4, -2, -1, 1, 2, 4)
 """Mel bins, upwards."""
@@ -42,7 +42,7 @@ def sensitivity(
 
     def scored(bins: int) -> FloatArray:
         moved = [replace(window, data=shifted(window.data, bins)) for window in windows]
-        return np.concatenate([values_of(session.score([window])) for window in moved])
+        return np.concatenate([stacked(session.score([window])) for window in moved])
 
     still = scored(0)
     found = []

@@ -1,4 +1,3 @@
-import time
 from datetime import UTC, datetime, timedelta, timezone
 
 import numpy as np
@@ -6,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from detector.boottime import boottime
 from detector.capture.clock import Clock, FixedClock, SampleClock
 from detector.records import SAMPLE_RATE
 
@@ -34,7 +34,7 @@ class Device:
             self.now += BLOCK / SAMPLE_RATE * (1 + self._drift)
             late = self._random.exponential(self._jitter_s) if self._jitter_s else 0.0
             self.clock.observe(self.sample, max(self.now + late, not_before))
-            errors.append(self.clock.monotonic(self.sample) - self.now)
+            errors.append(self.clock.captured_at(self.sample) - self.now)
         return errors
 
 
@@ -56,7 +56,7 @@ def test_time_never_jumps_while_the_card_counts(drift: float, jitter: float, see
     times = []
     for _ in range(2 * MINUTE):
         device.deliver(1)
-        times.append(device.clock.monotonic(device.sample))
+        times.append(device.clock.captured_at(device.sample))
     steps = np.diff(times) - BLOCK / SAMPLE_RATE
     assert np.abs(steps).max() < 0.001
 
@@ -88,9 +88,9 @@ def test_an_old_sample_keeps_its_time() -> None:
     device = Device(150, 0.002)
     device.deliver(3 * MINUTE)
     onset = device.sample
-    before = device.clock.monotonic(onset)
+    before = device.clock.captured_at(onset)
     device.deliver(10 * MINUTE)
-    assert device.clock.monotonic(onset) == pytest.approx(before, abs=1e-6)
+    assert device.clock.captured_at(onset) == pytest.approx(before, abs=1e-6)
 
 
 @given(st.integers(0, 3000), st.floats(0, 10_000))
@@ -98,12 +98,12 @@ def test_a_time_leads_back_to_its_sample(blocks: int, ahead_s: float) -> None:
     device = Device(80, 0.005)
     device.deliver(1 + blocks)
     sample = device.clock.sample_at(device.now + ahead_s)
-    assert device.clock.monotonic(round(sample)) == pytest.approx(device.now + ahead_s, abs=1e-4)
+    assert device.clock.captured_at(round(sample)) == pytest.approx(device.now + ahead_s, abs=1e-4)
 
 
 def test_utc_follows_the_wall_clock_of_the_moment_of_asking() -> None:
     clock = SampleClock()
-    clock.observe(SAMPLE_RATE, time.monotonic())
+    clock.observe(SAMPLE_RATE, boottime())
     now = datetime.now(UTC)
     assert abs(clock.utc(SAMPLE_RATE) - now) < timedelta(milliseconds=50)
     assert clock.utc(SAMPLE_RATE) - clock.utc(0) == pytest.approx(
@@ -112,11 +112,11 @@ def test_utc_follows_the_wall_clock_of_the_moment_of_asking() -> None:
     assert clock.utc(0).tzinfo is UTC
 
 
-def test_before_anything_is_heard_there_is_no_time() -> None:
+def test_before_anything_is_captured_there_is_no_time() -> None:
     clock = SampleClock()
     assert not clock.started
-    for ask in (clock.monotonic, clock.sample_at, clock.utc):
-        with pytest.raises(ValueError, match="not heard anything"):
+    for ask in (clock.captured_at, clock.sample_at, clock.utc):
+        with pytest.raises(ValueError, match="not observed anything"):
             ask(0)
 
 
@@ -128,6 +128,8 @@ def test_a_recording_is_timed_to_the_microsecond(sample: int) -> None:
     clock: Clock = FixedClock(START)
     exact_us = sample * 1_000_000 / SAMPLE_RATE if sample < 2**40 else sample * 125 / 2
     assert clock.utc(sample) == START + timedelta(microseconds=int(exact_us))
+    assert clock.started
+    assert clock.sample_at_utc(clock.utc(sample)) == pytest.approx(sample, abs=1)
 
 
 def test_a_recording_may_begin_in_any_time_zone() -> None:

@@ -7,14 +7,14 @@ from detector.capture.framing import (
     MAX_SIZE,
     FramingError,
     Header,
-    Hello,
     Kind,
+    StreamFormat,
     pack_error,
+    pack_format,
     pack_header,
-    pack_hello,
     payload_bytes,
+    unpack_format,
     unpack_header,
-    unpack_hello,
 )
 
 u64 = st.integers(0, 2**64 - 1)
@@ -36,12 +36,12 @@ def test_a_header_survives_the_pipe(header: Header) -> None:
 
 
 @given(st.integers(1, 2**32 - 1), st.integers(1, 2**32 - 1))
-def test_a_hello_survives_the_pipe(rate: int, channels: int) -> None:
-    record = pack_hello(Hello(rate, channels))
+def test_a_format_survives_the_pipe(rate: int, channels: int) -> None:
+    record = pack_format(StreamFormat(rate, channels))
     header = unpack_header(record[:HEADER_BYTES])
-    assert header.kind is Kind.HELLO
+    assert header.kind is Kind.FORMAT
     assert payload_bytes(header, channels=0) == len(record) - HEADER_BYTES
-    assert unpack_hello(record[HEADER_BYTES:]) == Hello(rate, channels)
+    assert unpack_format(record[HEADER_BYTES:]) == StreamFormat(rate, channels)
 
 
 def test_an_error_carries_its_text() -> None:
@@ -77,6 +77,6 @@ def test_a_damaged_header_is_refused_with_the_reason(damage: object, complaint: 
 
 
 @pytest.mark.parametrize("payload", [b"", b"\0" * 8, b"\x80\x3e\0\0\0\0\0\0", b"123"])
-def test_a_hello_that_makes_no_sense_is_refused(payload: bytes) -> None:
+def test_a_format_that_makes_no_sense_is_refused(payload: bytes) -> None:
     with pytest.raises(FramingError):
-        unpack_hello(payload)
+        unpack_format(payload)

@@ -1,4 +1,4 @@
-"""The microphone program and its keeper, with a real sound server."""
+"""The microphone program and the capture that runs it, with a real sound server."""
 
 import asyncio
 import contextlib
@@ -10,17 +10,20 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
 import structlog
 from structlog.testing import capture_logs
 
+from detector.boottime import boottime
+from detector.capture.capture import open_capture
 from detector.capture.clock import SampleClock
-from detector.capture.framing import HEADER_BYTES, Kind, payload_bytes, unpack_header, unpack_hello
+from detector.capture.framing import HEADER_BYTES, Kind, payload_bytes, unpack_format, unpack_header
 from detector.capture.microphone import EXIT_STOPPED, EXIT_UNKNOWN_DEVICE, QUEUE_S, Recorder
 from detector.capture.ring import RingBuffer
-from detector.capture.supervised import Microphone
 from detector.capture.timeline import STALL_S
 from detector.records import SAMPLE_RATE, AudioBlock, Cut, FloatArray, Gap
 from detector.settings.sources import SourceSettings
@@ -33,24 +36,24 @@ EARLIEST_S, LATEST_S = -0.11, 0.4
 null sink up to two of its periods of 50 ms ahead of time."""
 
 
-class Ear:
+class RunningCapture:
     """A microphone that listens, and all that came of it."""
 
     def __init__(self, device: str = "hall") -> None:
-        self.clock = SampleClock()
+        self._capture = open_capture(SourceSettings(name="capture", device=device))
+        self.clock = cast("SampleClock", self._capture.clock)
         self.items: list[AudioBlock | Gap] = []
         self.cuts: list[int] = []
         """At which samples the sound stopped for as long as nobody knew."""
         self.statuses: list[tuple[str, float]] = []
-        """And when they were told, on the monotonic clock."""
-        self._ring = RingBuffer(20 * SAMPLE_RATE)
+        """And when they were told, on the boottime clock."""
+        self._ring = RingBuffer()
         self._reader = self._ring.reader()
         self._changed = asyncio.Condition()
-        self._microphone = Microphone(SourceSettings(name="ear", device=device))
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._microphone.run(self._ring, self.clock, self._on_status))
+            group.create_task(self._capture.run(self._ring, self._on_status))
             group.create_task(self._read())
 
     async def status(self, status: str, within_s: float = 8.0) -> float:
@@ -84,7 +87,7 @@ class Ear:
 
     def skew_s(self) -> float:
         """By how much the clock says that the newest sample was heard before it was read."""
-        return time.monotonic() - self.clock.monotonic(self._ring.end_sample)
+        return boottime() - self.clock.captured_at(self._ring.end_sample)
 
     async def _until(
         self, last: Callable[[], list[tuple[str, float]]], status: str, within_s: float
@@ -94,7 +97,7 @@ class Ear:
         return last()[0]
 
     def _on_status(self, status: str) -> None:
-        self.statuses.append((status, time.monotonic()))
+        self.statuses.append((status, boottime()))
         self._notifying = asyncio.create_task(self._notify())
 
     async def _read(self) -> None:
@@ -113,14 +116,14 @@ class Ear:
 
 
 @contextlib.asynccontextmanager
-async def listening(*devices: str) -> AsyncIterator[list[Ear]]:
-    """Ears that listen already."""
-    ears = [Ear(device) for device in devices]
-    tasks = [asyncio.create_task(ear.run()) for ear in ears]
+async def listening(*devices: str) -> AsyncIterator[list[RunningCapture]]:
+    """Captures that listen already."""
+    captures = [RunningCapture(device) for device in devices]
+    tasks = [asyncio.create_task(capture.run()) for capture in captures]
     try:
-        for ear in ears:
-            await ear.status("listening")
-        yield ears
+        for capture in captures:
+            await capture.status("listening")
+        yield captures
     finally:
         for task in tasks:
             task.cancel()
@@ -140,16 +143,16 @@ def test_what_is_played_is_heard_whole_and_at_its_time(sound_server: SoundServer
     sound = noise(1.5, SAMPLE_RATE)
 
     async def scenario() -> None:
-        async with listening("hall") as [ear]:
-            await ear.heard(0.5)
-            began = time.monotonic()
+        async with listening("hall") as [capture]:
+            await capture.heard(0.5)
+            began = boottime()
             await asyncio.to_thread(sound_server.play_samples, sound, SAMPLE_RATE)
-            await ear.heard(0.5)
-            assert not ear.gaps
-            assert len(ear.statuses) == 1
-            at, correlation = position(sound, ear.samples)
+            await capture.heard(0.5)
+            assert not capture.gaps
+            assert len(capture.statuses) == 1
+            at, correlation = position(sound, capture.samples)
             assert correlation > 0.99
-            assert EARLIEST_S < ear.clock.monotonic(at) - began < LATEST_S
+            assert EARLIEST_S < capture.clock.captured_at(at) - began < LATEST_S
 
     asyncio.run(scenario())
 
@@ -160,15 +163,15 @@ def test_a_microphone_that_is_unplugged_is_heard_again_and_others_do_not_notice(
     async def scenario() -> None:
         async with listening("hall", "yard") as [hall, yard]:
             await hall.heard(0.5)
-            gone = time.monotonic()
+            gone = boottime()
             sound_server.unload_sink()
             assert await hall.status("offline") - gone < 3
             await hall.cut()
             await asyncio.sleep(2.5)  # as long as the pauses between attempts become
-            back = time.monotonic()
+            back = boottime()
             sound_server.load_sink()
             assert await hall.status("listening") - back < 5
-            listening_again = time.monotonic()
+            listening_again = boottime()
             await hall.heard(1)
             [gap] = hall.gaps
             assert gap.reason == "restart"
@@ -184,17 +187,17 @@ def test_a_microphone_that_is_unplugged_is_heard_again_and_others_do_not_notice(
 
 def test_a_sound_server_that_crashes_is_survived(sound_server: SoundServer) -> None:
     async def scenario() -> None:
-        async with listening("default") as [ear]:
-            await ear.heard(0.5)
-            gone = time.monotonic()
+        async with listening("default") as [capture]:
+            await capture.heard(0.5)
+            gone = boottime()
             sound_server.kill()
-            assert await ear.status("offline") - gone < 3
+            assert await capture.status("offline") - gone < 3
             await asyncio.to_thread(sound_server.restart)
-            back = time.monotonic()
-            assert await ear.status("listening") - back < 5
-            await ear.heard(0.5)
-            assert [gap.reason for gap in ear.gaps] == ["restart"]
-            assert abs(ear.skew_s()) < 0.15
+            back = boottime()
+            assert await capture.status("listening") - back < 5
+            await capture.heard(0.5)
+            assert [gap.reason for gap in capture.gaps] == ["restart"]
+            assert abs(capture.skew_s()) < 0.15
 
     asyncio.run(scenario())
 
@@ -203,27 +206,27 @@ def test_a_stall_is_noticed_and_leaves_a_gap_but_no_skew(sound_server: SoundServ
     sound = noise(1.0, SAMPLE_RATE)
 
     async def scenario() -> None:
-        async with listening("hall") as [ear]:
-            await ear.heard(0.5)
-            stopped = time.monotonic()
+        async with listening("hall") as [capture]:
+            await capture.heard(0.5)
+            stopped = boottime()
             sound_server.stop()
-            assert await ear.status("stalled") - stopped < 2.5
-            await ear.cut()
-            await asyncio.sleep(stopped + 3 - time.monotonic())
+            assert await capture.status("stalled") - stopped < 2.5
+            await capture.cut()
+            await asyncio.sleep(stopped + 3 - boottime())
             sound_server.cont()
-            continued = time.monotonic()
-            assert await ear.status("listening") - continued < 1
-            await ear.heard(0.5)
-            [gap] = ear.gaps
+            continued = boottime()
+            assert await capture.status("listening") - continued < 1
+            await capture.heard(0.5)
+            [gap] = capture.gaps
             assert gap.reason == "stall"
-            assert ear.cuts == [gap.first_sample]
+            assert capture.cuts == [gap.first_sample]
             assert gap.length / SAMPLE_RATE == pytest.approx(3, abs=0.3)
-            began = time.monotonic()
+            began = boottime()
             await asyncio.to_thread(sound_server.play_samples, sound, SAMPLE_RATE)
-            await ear.heard(0.5)
-            at, correlation = position(sound, ear.samples)
+            await capture.heard(0.5)
+            at, correlation = position(sound, capture.samples)
             assert correlation > 0.99
-            assert EARLIEST_S < ear.clock.monotonic(at) - began < LATEST_S
+            assert EARLIEST_S < capture.clock.captured_at(at) - began < LATEST_S
 
     asyncio.run(scenario())
 
@@ -232,14 +235,14 @@ def test_a_daemon_that_slept_itself_reads_what_it_missed_and_cuts_nothing(
     sound_server: SoundServer,
 ) -> None:
     async def scenario() -> None:
-        async with listening("hall") as [ear]:
-            await ear.heard(0.5)
+        async with listening("hall") as [capture]:
+            await capture.heard(0.5)
             # While the microphone program goes on.
             asyncio.get_running_loop().call_soon(time.sleep, STALL_S + 0.5)
-            await ear.heard(STALL_S + 1)
-            assert [status for status, _ in ear.statuses] == ["listening"]
-            assert not ear.cuts
-            assert not ear.gaps
+            await capture.heard(STALL_S + 1)
+            assert [status for status, _ in capture.statuses] == ["listening"]
+            assert not capture.cuts
+            assert not capture.gaps
 
     asyncio.run(scenario())
 
@@ -248,22 +251,22 @@ def test_a_device_that_stalls_for_long_is_given_up_and_opened_again(
     sound_server: SoundServer,
 ) -> None:
     async def scenario() -> None:
-        async with listening("hall") as [ear]:
-            await ear.heard(0.3)
-            stopped = time.monotonic()
+        async with listening("hall") as [capture]:
+            await capture.heard(0.3)
+            stopped = boottime()
             sound_server.stop()
             try:
-                assert 6 < await ear.status("offline", within_s=12) - stopped < 9
+                assert 6 < await capture.status("offline", within_s=12) - stopped < 9
             finally:
                 sound_server.cont()
-            await ear.status("listening", within_s=5)
-            await ear.heard(0.5)
-            assert [gap.reason for gap in ear.gaps] == ["restart"]
-            assert ear.cuts == [ear.gaps[0].first_sample]
-            assert [status for status, _ in ear.statuses] == [
+            await capture.status("listening", within_s=5)
+            await capture.heard(0.5)
+            assert [gap.reason for gap in capture.gaps] == ["restart"]
+            assert capture.cuts == [capture.gaps[0].first_sample]
+            assert [status for status, _ in capture.statuses] == [
                 *("listening", "stalled", "offline", "listening")
             ]
-            assert abs(ear.skew_s()) < 0.15
+            assert abs(capture.skew_s()) < 0.15
 
     asyncio.run(scenario())
 
@@ -272,16 +275,16 @@ def test_an_unknown_device_is_said_once_with_those_that_there_are(
     sound_server: SoundServer,
 ) -> None:
     async def scenario() -> None:
-        ear = Ear("harp")
-        task = asyncio.create_task(ear.run())
+        capture = RunningCapture("harp")
+        task = asyncio.create_task(capture.run())
         with capture_logs() as logs:
-            await ear.status("offline")
+            await capture.status("offline")
             await asyncio.sleep(2)
-        assert len(ear.statuses) == 1
+        assert len(capture.statuses) == 1
         task.cancel()
         await asyncio.wait([task])
         [told] = [entry for entry in logs if entry["log_level"] == "warning"]
-        assert told["source"] == "ear"
+        assert told["source"] == "capture"
         assert "there is no device 'harp'; there are 'hall', " in told["reason"]
 
     structlog.reset_defaults()
@@ -293,17 +296,17 @@ def test_stopping_takes_less_than_a_second_even_if_the_sound_server_hangs(
 ) -> None:
     async def scenario() -> None:
         try:
-            async with listening("hall") as [ear]:
-                await ear.heard(0.3)
-                opening = asyncio.create_task(Ear("default").run())
+            async with listening("hall") as [capture]:
+                await capture.heard(0.3)
+                opening = asyncio.create_task(RunningCapture("default").run())
                 sound_server.stop()
                 await asyncio.sleep(0.5)
-                began = time.monotonic()
+                began = boottime()
                 opening.cancel()
                 await asyncio.wait([opening])
-                assert time.monotonic() - began < 1
-                began = time.monotonic()
-            assert time.monotonic() - began < 1
+                assert boottime() - began < 1
+                began = boottime()
+            assert boottime() - began < 1
         finally:
             sound_server.cont()
 
@@ -346,11 +349,11 @@ def test_the_program_ends_when_it_is_told_and_when_the_device_is_gone(
         assert unplugged.stdout
         assert unknown.stdout
         header = unpack_header(unplugged.stdout.read(HEADER_BYTES))
-        assert unpack_hello(unplugged.stdout.read(header.size)) == (SAMPLE_RATE, 2)
+        assert unpack_format(unplugged.stdout.read(header.size)) == (SAMPLE_RATE, 2)
         header = unpack_header(unplugged.stdout.read(HEADER_BYTES))
         assert header[:2] == (Kind.AUDIO, 0)
         assert header.size == SAMPLE_RATE // 10
-        assert abs(header.captured_ns / 1e9 - time.monotonic()) < 0.5
+        assert abs(header.captured_ns / 1e9 - boottime()) < 0.5
         unplugged.stdout.read(payload_bytes(header, 2))
 
         asked.stdin.close()
@@ -367,7 +370,7 @@ def test_the_program_delivers_another_rate_without_holes(sound_server: SoundServ
     with program("hall", "--rate", "44100", "--block-ms", "50") as process:
         assert process.stdout
         header = unpack_header(process.stdout.read(HEADER_BYTES))
-        assert unpack_hello(process.stdout.read(header.size)) == (44_100, 2)
+        assert unpack_format(process.stdout.read(header.size)) == (44_100, 2)
         expected = 0
         for _ in range(20):
             header = unpack_header(process.stdout.read(HEADER_BYTES))
@@ -376,15 +379,44 @@ def test_the_program_delivers_another_rate_without_holes(sound_server: SoundServ
             expected += header.size
 
 
+def test_portaudio_knows_when_a_sound_server_heard_a_block(sound_server: SoundServer) -> None:
+    script = (
+        "import os, queue, sounddevice\n"
+        "from detector.capture.microphone import InputLatency\n"
+        "blocks, found = queue.SimpleQueue(), InputLatency(16000)\n"
+        "def callback(data, frames, time, status):\n"
+        "    began, now = time.inputBufferAdcTime, time.currentTime\n"
+        "    blocks.put((began, now, frames / 16000, found.update(time, frames)))\n"
+        "stream = sounddevice.RawInputStream(device='hall', samplerate=16000, channels=2,\n"
+        "    dtype='float32', blocksize=1600, latency=0.1, callback=callback)\n"
+        "stream.start()\n"
+        "for _ in range(20):\n"
+        "    print(*blocks.get(timeout=5), flush=True)\n"
+        "os._exit(0)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
+    )
+    blocks = [tuple(map(float, line.split())) for line in done.stdout.splitlines()]
+    assert len(blocks) == 20
+    for began, now, length_s, latency_s in blocks:
+        assert began > 0
+        # A null sink makes sound ahead of its time; a busy machine calls back late.
+        assert -0.1 < now - began - length_s < 1
+        assert 0 <= latency_s < 0.2
+    assert np.allclose(np.diff([began for began, *_ in blocks]), 0.1, atol=0.06)
+
+
 def test_a_reader_that_does_not_read_costs_counted_samples_and_no_memory() -> None:
     recorder = Recorder(rate=1000, block_frames=100)
-    overflow = type("Status", (), {"input_overflow": True})
-    fine = type("Status", (), {"input_overflow": False})
+    time = SimpleNamespace(inputBufferAdcTime=0.0, currentTime=0.0)
+    overflow = SimpleNamespace(input_overflow=True)
+    fine = SimpleNamespace(input_overflow=False)
     for i in range(250):
-        recorder.callback(bytes(800), 100, None, overflow if i == 120 else fine)
+        recorder.callback(bytes(800), 100, time, overflow if i == 120 else fine)
     headers = [block[0] for _ in range(round(QUEUE_S * 10)) if (block := recorder.get(1))]
     assert [header.first_sample for header in headers] == list(range(0, 10_000, 100))
-    recorder.callback(bytes(800), 100, None, fine)
+    recorder.callback(bytes(800), 100, time, fine)
     recorder.finished()
     last = recorder.get(1)
     assert last
@@ -396,12 +428,14 @@ def test_a_reader_that_does_not_read_costs_counted_samples_and_no_memory() -> No
 def test_the_program_does_not_outlive_a_daemon_that_is_killed(sound_server: SoundServer) -> None:
     script = (
         "import asyncio, sys\n"
-        "from detector.capture.supervised import _program\n"
+        "from detector.capture.microphone import program as command\n"
+        "from detector.capture.process import running\n"
         "import structlog\n"
         "async def main():\n"
-        "    async with _program('hall', 'mix', structlog.get_logger()) as (process, _):\n"
-        "        await process.stdout.readexactly(100)\n"
-        "        print(process.pid, flush=True)\n"
+        "    microphone = command('hall', 'mix')\n"
+        "    async with running(microphone, structlog.get_logger()) as program:\n"
+        "        await program.stdout.readexactly(100)\n"
+        "        print(program.pid, flush=True)\n"
         "        await asyncio.sleep(60)\n"
         "asyncio.run(main())\n"
     )
@@ -410,9 +444,9 @@ def test_the_program_does_not_outlive_a_daemon_that_is_killed(sound_server: Soun
         pid = int(daemon.stdout.readline())
         assert Path(f"/proc/{pid}").exists()
         daemon.send_signal(signal.SIGKILL)
-    deadline = time.monotonic() + 3
+    deadline = boottime() + 3
     while _runs(pid):
-        assert time.monotonic() < deadline, "the microphone program goes on"
+        assert boottime() < deadline, "the microphone program goes on"
         time.sleep(0.05)
 
 

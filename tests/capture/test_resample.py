@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.capture.channels import choose
+from detector.capture.channels import select_channel
 from detector.capture.resample import Resampler
 from detector.errors import ConfigError, SourceError
 from detector.records import SAMPLE_RATE, FloatArray
@@ -61,18 +61,18 @@ SOUND = np.array([[1.0, 2.0, 6.0], [0.5, 0.25, 0.75]], np.float32)
 
 
 def test_one_channel_is_chosen_or_all_are_mixed() -> None:
-    assert choose(SOUND, 1).tolist() == [1.0, 0.5]
-    assert choose(SOUND, 3).tolist() == [6.0, 0.75]
-    assert choose(SOUND, "mix").tolist() == [3.0, 0.5]
-    assert choose(SOUND[:, :1], "mix").tolist() == [1.0, 0.5]
-    assert choose(SOUND, "mix").dtype == np.float32
+    assert select_channel(SOUND, 1).tolist() == [1.0, 0.5]
+    assert select_channel(SOUND, 3).tolist() == [6.0, 0.75]
+    assert select_channel(SOUND, "mix").tolist() == [3.0, 0.5]
+    assert select_channel(SOUND[:, :1], "mix").tolist() == [1.0, 0.5]
+    assert select_channel(SOUND, "mix").dtype == np.float32
 
 
 def test_a_channel_that_is_not_there_is_refused() -> None:
     with pytest.raises(ConfigError, match="channel = 4: the sound has 3 channels"):
-        choose(SOUND, 4)
+        select_channel(SOUND, 4)
     with pytest.raises(ConfigError, match=r"the sound has 1 channel$"):
-        choose(SOUND[:, :1], 2)
+        select_channel(SOUND[:, :1], 2)
 
 
 @given(st.integers(1, 8), st.lists(st.integers(0, 300), max_size=5), st.integers(0, 9))
@@ -81,7 +81,7 @@ def test_mixing_is_bitwise_the_same_for_any_cutting(
 ) -> None:
     random = np.random.default_rng(seed)
     sound = random.uniform(-1, 1, (sum(sizes) + 1, channels)).astype(np.float32)
-    parts = [choose(part, "mix") for part in np.split(sound, np.cumsum(sizes))]
-    whole = choose(sound, "mix")
+    parts = [select_channel(part, "mix") for part in np.split(sound, np.cumsum(sizes))]
+    whole = select_channel(sound, "mix")
     assert np.array_equal(np.concatenate(parts), whole)
     assert whole == pytest.approx(sound.mean(axis=1), abs=1e-6)

@@ -1,4 +1,5 @@
 import asyncio
+import tracemalloc
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -6,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from detector.capture.microphone import QUEUE_S
 from detector.capture.ring import Reader, RingBuffer
-from detector.records import AudioBlock, Cut, FloatArray, Gap, GapReason
+from detector.records import AudioBlock, Cut, FloatArray, Gap, GapReason, to_samples
 
 
 def sound(first_sample: int, length: int) -> FloatArray:
@@ -15,8 +17,8 @@ def sound(first_sample: int, length: int) -> FloatArray:
     return np.arange(first_sample, first_sample + length, dtype=np.float32)
 
 
-def block(first_sample: int, length: int, heard_at: float | None = None) -> AudioBlock:
-    return AudioBlock(first_sample, sound(first_sample, length), heard_at)
+def block(first_sample: int, length: int) -> AudioBlock:
+    return AudioBlock(first_sample, sound(first_sample, length))
 
 
 @dataclass
@@ -185,21 +187,50 @@ def test_a_new_reader_begins_with_what_comes_next() -> None:
     assert got.first_sample == 50
 
 
-def test_a_part_of_a_block_has_its_own_time() -> None:
-    ring = RingBuffer(100_000)
-    reader = ring.reader()
-    ring.write(block(0, 16_000, heard_at=11.0))
-    parts = [reader.read(4_000) for _ in range(4)]
-    assert [part.heard_at for part in parts if isinstance(part, AudioBlock)] == [
-        10.25,
-        10.5,
-        10.75,
-        11.0,
+def test_what_is_kept_can_be_read_from_any_sample_on() -> None:
+    ring = RingBuffer(20)
+    for item in (block(0, 10), Gap(10, 5, "stall"), block(15, 12), Cut(27), block(27, 3)):
+        ring.write(item)
+    assert (ring.begin_sample, ring.oldest_sample, ring.end_sample) == (0, 5, 30)
+    items: list[AudioBlock | Gap] = []
+    at = 7
+    while at < ring.end_sample:
+        items.append(ring.read(at, 8))
+        at = items[-1].end_sample
+    spans = [(type(item), item.first_sample, item.end_sample) for item in items]
+    assert spans == [
+        (AudioBlock, 7, 10),
+        (Gap, 10, 15),
+        (AudioBlock, 15, 23),
+        (AudioBlock, 23, 27),
+        (AudioBlock, 27, 30),
     ]
-    ring.write(block(16_000, 10))
-    last = reader.read(10)
-    assert isinstance(last, AudioBlock)
-    assert last.heard_at is None
+    assert ring.read(12, 8) == Gap(12, 3, "stall")
+    for outside in (4, 30):
+        with pytest.raises(ValueError, match=f"sample {outside} is not kept, only 5 to 30"):
+            ring.read(outside, 8)
+
+
+def test_gaps_are_not_counted_as_heard() -> None:
+    ring = RingBuffer(10)
+    for item in (block(0, 15), Gap(15, 1000, "stall"), Cut(1015), block(1015, 7)):
+        ring.write(item)
+    assert ring.samples_heard == 22
+
+
+def test_it_keeps_what_a_capture_program_may_deliver_at_once_in_little_memory() -> None:
+    tracemalloc.start()
+    try:
+        ring = RingBuffer()
+        reader = ring.reader()
+        ring.write(AudioBlock(0, np.ones(to_samples(QUEUE_S + 1), np.float32)))
+        used = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert used < 0.71e6
+    item = reader.read(ring.end_sample)
+    assert isinstance(item, AudioBlock)
+    assert item.seconds == QUEUE_S + 1
 
 
 def test_a_cut_comes_once_where_the_sound_stops_and_the_sound_goes_on_behind_it() -> None:
@@ -330,7 +361,7 @@ def test_a_reader_that_gives_up_waiting_leaves_nothing_behind() -> None:
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.01):
                     await reader.wait()
-        assert not ring._waiting
+        assert not ring._changed._waiting
         ring.write(block(0, 5))
         await reader.wait()
         assert isinstance(reader.read(5), AudioBlock)

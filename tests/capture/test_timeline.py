@@ -14,7 +14,7 @@ from detector.errors import SourceError
 from detector.records import SAMPLE_RATE, AudioBlock, Cut, Gap
 
 BLOCK_S = 0.1
-SCALE = 2**-20
+SCALE = 2**-22
 """Makes sample values of the same size as sound; exact in float32."""
 
 
@@ -47,8 +47,15 @@ class Device:
         self._take(self.timeline.finish())
         assert self.cuts[-1] == self.timeline.end_sample
 
-    def hear(self, seconds: float, *, not_before: float = 0.0, kind: Kind = Kind.AUDIO) -> None:
-        """Deliver what sounds now, or when the server gets to it."""
+    def hear(
+        self,
+        seconds: float,
+        *,
+        not_before: float = 0.0,
+        kind: Kind = Kind.AUDIO,
+        spoil: float | None = None,
+    ) -> None:
+        """Deliver what sounds now, or when the server gets to it; or this value in its place."""
         for _ in range(round(seconds / BLOCK_S)):
             frames = round(BLOCK_S * self._rate)
             at = self.now + np.arange(frames) / self._rate
@@ -57,6 +64,8 @@ class Device:
             header = Header(kind, self._index, round(captured * 1e9), self.dropped, frames)
             self._index += frames
             samples = ((at - 50.0) * SAMPLE_RATE * SCALE).astype(np.float32)
+            if spoil is not None:
+                samples[:] = spoil
             self._take(self.timeline.push(header, samples))
             kind = Kind.AUDIO
 
@@ -93,6 +102,10 @@ class Device:
     def lost_s(self) -> float:
         return sum(gap.length for gap in self.gaps) / SAMPLE_RATE
 
+    def clock_error_s(self) -> float:
+        """How far the clock is from the time at which the last sample was heard."""
+        return abs(self.clock.captured_at(self.timeline.end_sample) - self.now)
+
     def worst_error_s(self) -> float:
         """How far a sample's index is from the time at which it was heard."""
         worst = 0.0
@@ -114,7 +127,6 @@ def test_an_undisturbed_stream_comes_out_as_it_went_in() -> None:
     ] * 50
     assert not device.gaps
     assert device.worst_error_s() == 0
-    assert device.items[9].heard_at == pytest.approx(51.0)  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("rate", [8_000, 44_100, 48_000])
@@ -126,9 +138,6 @@ def test_another_rate_keeps_every_sample_at_its_time(rate: int) -> None:
     assert device.timeline.end_sample == 5 * SAMPLE_RATE
     assert device.worst_error_s() < 1 / SAMPLE_RATE
     assert not device.gaps
-    for item in device.items:
-        assert isinstance(item, AudioBlock)
-        assert item.heard_at == pytest.approx(50 + item.end_sample / SAMPLE_RATE, abs=0.05)
 
 
 @pytest.mark.parametrize("rate", [16_000, 44_100])
@@ -141,6 +150,22 @@ def test_what_the_program_dropped_is_an_exact_gap(rate: int) -> None:
     assert device.reasons == ["overflow"]
     assert device.gaps[0].length == pytest.approx(1.5 * SAMPLE_RATE, abs=1)
     assert device.worst_error_s() < 2 / SAMPLE_RATE
+
+
+@pytest.mark.parametrize("rate", [16_000, 44_100])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -1e15])
+def test_what_is_no_sound_is_a_gap_and_all_else_is_untouched(rate: int, value: float) -> None:
+    device = Device(rate, jitter_s=0.0)
+    device.begin()
+    device.hear(2)
+    device.hear(0.2, spoil=value)
+    device.hear(2)
+    device.finish()
+    assert device.reasons == ["not_finite"]
+    assert device.gaps[0].first_sample == pytest.approx(2 * SAMPLE_RATE, abs=1)
+    assert device.lost_s == pytest.approx(0.2, abs=2 / SAMPLE_RATE)
+    assert device.worst_error_s() < 2 / SAMPLE_RATE
+    assert device.clock_error_s() < 2 / SAMPLE_RATE
 
 
 def test_what_the_sound_system_lost_without_counting_is_measured() -> None:
@@ -197,7 +222,7 @@ def test_the_burst_after_a_long_stall_is_a_gap_and_skews_nothing(stall_s: float)
     assert device.reasons == ["stall"]
     assert device.lost_s == pytest.approx(stall_s, abs=0.15)
     assert device.worst_error_s() < 0.001
-    assert device.clock.monotonic(device.timeline.end_sample) == pytest.approx(device.now, abs=0.01)
+    assert device.clock_error_s() < 0.01
 
 
 def test_a_burst_of_a_part_of_the_stall_skews_nothing_either() -> None:
@@ -225,7 +250,7 @@ def test_a_restart_is_a_gap_as_long_as_it_took(away_s: float) -> None:
     device.finish()
     assert set(device.reasons) <= {"restart"}
     assert device.lost_s == pytest.approx(away_s, abs=0.01)
-    assert device.clock.monotonic(device.timeline.end_sample) == pytest.approx(device.now, abs=0.01)
+    assert device.clock_error_s() < 0.01
 
 
 def test_a_stream_that_ends_while_in_doubt_gives_what_it_had() -> None:
@@ -297,12 +322,12 @@ def test_a_device_that_pauses_while_in_doubt_gives_what_it_had() -> None:
     assert device.worst_error_s() < 0.005
 
 
-def test_nothing_is_held_without_bound() -> None:
+def test_nothing_is_kept_pending_without_bound() -> None:
     device = Device(jitter_s=0.0)
     device.begin()
     device.hear(2)
     device.hear(30, not_before=device.now + 31)
-    assert len(device.timeline._held) <= 101
+    assert len(device.timeline._pending) <= 101
 
 
 steps = st.one_of(
@@ -363,10 +388,10 @@ def test_blocks_that_overlap_are_refused() -> None:
         list(timeline.push(Header(Kind.AUDIO, 1599, 11 * 10**8, 0, 1600), samples))
 
 
-def test_audio_without_a_hello_is_refused() -> None:
+def test_audio_without_a_format_is_refused() -> None:
     timeline = Timeline(SampleClock())
     assert not list(timeline.finish())
-    with pytest.raises(FramingError, match="before the hello"):
+    with pytest.raises(FramingError, match="before the format"):
         list(timeline.push(Header(Kind.AUDIO, 0, 0, 0, 0), np.zeros(0, np.float32)))
 
 

@@ -10,15 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from detector.evaluation.detections import Detection, TrueEvent
 from detector.evaluation.optional import MissingExtraError, require
-from detector.evaluation.scoring import (
-    Detection,
-    LabelResult,
-    Result,
-    TimedScores,
-    TrueEvent,
-    score,
-)
+from detector.evaluation.scoring import LabelResult, Result, TimedScores, score
 
 COLLARS = {"onset_collar": 0.2, "offset_collar": 0.2, "offset_collar_rate": 0.2}
 DCASE_1 = {
@@ -62,11 +56,11 @@ class TestByArithmetic:
     }
     FOUND: Mapping[str, Sequence[Detection]] = {
         "yard.wav": [
-            Detection(10.1, 11.1, "dog", told_s=10.5),
-            Detection(20.5, 22.0, "dog", told_s=21.0),  # half a second late
-            Detection(50.0, 51.0, "dog", told_s=50.5),  # nothing there
+            Detection(10.1, 11.1, "dog", reported_s=10.5),
+            Detection(20.5, 22.0, "dog", reported_s=21.0),  # half a second late
+            Detection(50.0, 51.0, "dog", reported_s=50.5),  # nothing there
         ],
-        "street.wav": [Detection(5.0, 6.0, "dog", told_s=5.5)],  # nor there
+        "street.wav": [Detection(5.0, 6.0, "dog", reported_s=5.5)],  # nor there
     }
     SECONDS: Mapping[str, float] = {"yard.wav": 60.0, "street.wav": 120.0}
 

@@ -6,13 +6,19 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from detector.evaluation.hearing import Heard
-from detector.evaluation.scoring import TrueEvent
+from detector.configured_model import ConfiguredModel
+from detector.evaluation.detections import TrueEvent
 from detector.evaluation.tables import as_toml
-from detector.evaluation.thresholds import GRID, LOWEST, Threshold, tune
+from detector.evaluation.thresholds import (
+    GRID,
+    LOWEST,
+    Threshold,
+    TuningRecording,
+    recorder,
+    tune,
+)
 from detector.events.scores.steps import Step
 from detector.inference.bundle import load_bundle
-from detector.pipeline import Listener
 from detector.records import SAMPLE_RATE
 from detector.settings.config import Config
 from detector.settings.models import LabelSettings, ModelSettings
@@ -28,19 +34,28 @@ def spec(tmp_path_factory: pytest.TempPathFactory) -> BundleSpec:
     return load_bundle(str(tone_bundle(tmp_path_factory.mktemp("tones")))).spec
 
 
-def listener(spec: BundleSpec, **labels: LabelSettings) -> Listener:
-    return Listener("tones", spec, ModelSettings(bundle="tones", labels=labels))
+def configured(spec: BundleSpec, **labels: LabelSettings) -> ConfiguredModel:
+    return ConfiguredModel("tones", spec, ModelSettings(bundle="tones", labels=labels))
 
 
-def heard(low: Sequence[float], high: Sequence[float] | None = None) -> Heard:
-    """An hour, in which a step takes a minute."""
+Hour = tuple[Step, ...]
+
+
+def hour(low: Sequence[float], high: Sequence[float] | None = None) -> Hour:
+    """In which a step takes a minute."""
     table = np.array([low, high or [0.0] * len(low)], np.float32).T
     hop = MINUTES * SAMPLE_RATE
-    steps = tuple(
+    return tuple(
         Step(i * hop, (i + 1) * hop, (i + 1) * hop, new=True, scores=scores)
         for i, scores in enumerate(table)
     )
-    return Heard(len(low) * hop, (), (steps,))
+
+
+def recording(steps: Hour, model: ConfiguredModel) -> TuningRecording:
+    recorded = recorder(model)
+    for step in steps:
+        recorded.add(step)
+    return TuningRecording(steps[-1].end_sample, recorded)
 
 
 def scores(*peaks: tuple[int, float]) -> list[float]:
@@ -56,9 +71,10 @@ def minute(at: int, label: str = "low") -> TrueEvent:
 
 
 def choose(
-    spec: BundleSpec, hour: Heard, truth: Sequence[TrueEvent], rate: float, **labels: LabelSettings
+    spec: BundleSpec, steps: Hour, truth: Sequence[TrueEvent], rate: float, **labels: LabelSettings
 ) -> dict[str, Threshold]:
-    chosen = tune(listener(spec, **labels), 0, {"a": hour}, {"a": truth}, rate)
+    model = configured(spec, **labels)
+    chosen = tune(model, {"a": recording(steps, model)}, {"a": truth}, rate)
     return {threshold.slug: threshold for threshold in chosen}
 
 
@@ -81,7 +97,7 @@ def test_the_rate_wanted_is_reached_and_no_event_more_is_lost(
     spec: BundleSpec, rate: float, below: float, above: float, heard_events: int
 ) -> None:
     """The threshold lies right above the false alarm that would be one too many."""
-    low = choose(spec, heard(NOISE), TRUTH, rate)["low"]
+    low = choose(spec, hour(NOISE), TRUTH, rate)["low"]
     assert above < low.onset <= below
     assert (low.false_alarms, low.heard_events, low.reference_events) == (rate, heard_events, 2)
     assert low.reached
@@ -89,15 +105,16 @@ def test_the_rate_wanted_is_reached_and_no_event_more_is_lost(
 
 
 def test_the_rate_counts_by_the_hours_of_all_recordings(spec: BundleSpec) -> None:
-    two = {"a": heard(NOISE), "b": heard(scores())}
-    [low, _] = tune(listener(spec), 0, two, {"a": TRUTH}, 1)
+    model = configured(spec)
+    two = {"a": recording(hour(NOISE), model), "b": recording(hour(scores()), model)}
+    [low, _] = tune(model, two, {"a": TRUTH}, 1)
     assert (low.false_alarms, low.heard_events) == (2, 1)
 
 
 def test_labels_are_tuned_each_by_itself(spec: BundleSpec) -> None:
-    hour = heard(NOISE, scores((10, 0.5), (20, 0.2)))
-    chosen = choose(spec, hour, [*TRUTH, minute(10, "high")], 1)
-    alone = choose(spec, heard(NOISE), TRUTH, 1)
+    steps = hour(NOISE, scores((10, 0.5), (20, 0.2)))
+    chosen = choose(spec, steps, [*TRUTH, minute(10, "high")], 1)
+    alone = choose(spec, hour(NOISE), TRUTH, 1)
     assert chosen["low"] == alone["low"]
     assert chosen["high"].onset < 0.2
     assert (chosen["high"].heard_events, chosen["high"].false_alarms) == (1, 1)
@@ -105,16 +122,16 @@ def test_labels_are_tuned_each_by_itself(spec: BundleSpec) -> None:
 
 def test_a_label_without_events_is_not_made_to_hear_more(spec: BundleSpec) -> None:
     """Only a rate that is too high is brought down."""
-    quiet = choose(spec, heard(scores()), [], 1, low=LabelSettings(onset_threshold=0.5))
+    quiet = choose(spec, hour(scores()), [], 1, low=LabelSettings(onset_threshold=0.5))
     assert quiet["low"].onset == pytest.approx(0.5, abs=0.02)
     assert quiet["low"].onset >= 0.5
-    loud = choose(spec, heard(NOISE), [], 1, low=LabelSettings(onset_threshold=0.5))
+    loud = choose(spec, hour(NOISE), [], 1, low=LabelSettings(onset_threshold=0.5))
     assert 0.8 < loud["low"].onset <= 0.9
     assert loud["low"].false_alarms == 1
 
 
 def test_a_score_that_no_threshold_keeps_out_is_told(spec: BundleSpec) -> None:
-    sure = choose(spec, heard(scores((5, 1.0), (15, 1.0))), [], 1)["low"]
+    sure = choose(spec, hour(scores((5, 1.0), (15, 1.0))), [], 1)["low"]
     assert (sure.onset, sure.false_alarms, sure.reached) == (GRID[0], 2, False)
 
 
@@ -122,7 +139,7 @@ def test_the_offset_threshold_stays_the_same_part_of_the_onset_threshold(
     spec: BundleSpec,
 ) -> None:
     own = LabelSettings(onset_threshold=0.8, offset_threshold=0.2)
-    low = choose(spec, heard(NOISE), TRUTH, 1, low=own)["low"]
+    low = choose(spec, hour(NOISE), TRUTH, 1, low=own)["low"]
     assert low.offset == pytest.approx(low.onset / 4, abs=1e-3)
 
 
@@ -133,10 +150,10 @@ def test_events_that_run_together_at_a_low_threshold_do_not_pass_for_few(
     is not considered, nor one that makes one event of two."""
     steady = [0.3 if i % 2 else 0.2 for i in range(60)]  # 30 alarms above 0.2, one below
     steady[10] = steady[40] = 0.9
-    low = choose(spec, heard(steady), [minute(10), minute(40)], 2)["low"]
+    low = choose(spec, hour(steady), [minute(10), minute(40)], 2)["low"]
     assert 0.3 < low.onset <= 0.9
-    hour = heard(scores((10, 0.9), (11, 0.5), (12, 0.9)))
-    low = choose(spec, hour, [minute(10), minute(12)], 2)["low"]
+    steps = hour(scores((10, 0.9), (11, 0.5), (12, 0.9)))
+    low = choose(spec, steps, [minute(10), minute(12)], 2)["low"]
     assert low.heard_events == 2
     assert low.offset > 0.5
 

@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Sequence
 
 from detector.events.patterns.repetition import Repetition, Rhythm
-from detector.events.patterns.streams import Heard
+from detector.events.patterns.streams import StreamUpdate
 from detector.records import SAMPLE_RATE, Event
 from detector.settings.patterns import RHYTHMS
-from tests.events.streams import Span, at, subject
+from tests.events.streams import Span, at, label
 
 LATENCY_S = 0.6
 """What a model with 40 ms frames and a hop of 0.2 s knows late, and some to spare."""
@@ -20,7 +20,7 @@ def repetition(name: str = "t3", update_s: float = 1000, **changes: float | Span
         return at(least), at(most)
 
     rhythm = Rhythm(ranges["count"], span("on_s"), span("off_s"), span("pause_s"))
-    return Repetition(subject(update_s), "beep", rhythm)
+    return Repetition(label(update_s), "beep", rhythm)
 
 
 def train(count: int, on: float, off: float, begin: float = 0.0) -> list[Span]:
@@ -45,8 +45,8 @@ def t4(number: int, begin: float = 1.0) -> list[Span]:
     return cycles(T4, 5.7, number, begin)
 
 
-def first_told(machine: Repetition, stream: Iterable[Heard]) -> tuple[Event, float] | None:
+def first_event(machine: Repetition, stream: Iterable[StreamUpdate]) -> tuple[Event, float] | None:
     for item in stream:
-        for found in machine.take(item, item.until):
-            return found, item.until / SAMPLE_RATE
+        for found in machine.push(item, item.known_until):
+            return found, item.known_until / SAMPLE_RATE
     return None

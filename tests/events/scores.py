@@ -8,6 +8,7 @@ import numpy as np
 from detector.events.scores.steps import ClipSteps, FrameSteps, Steps
 from detector.events.segments.label_rules import LabelRule
 from detector.events.segments.segmenter import Segmenter
+from detector.events.segments.tracker import SegmentTracker
 from detector.records import Cut, Event, Scores
 from detector.spec import FramesOutput
 
@@ -31,8 +32,26 @@ def rule(
     )
 
 
-def segmenter(steps: Steps, *rules: LabelRule, update_samples: int = 10**9) -> Segmenter:
-    return Segmenter("model@1", rules or (rule(),), steps, update_samples)
+class Tracked:
+    """What makes events of scores, with the steps that it is given."""
+
+    def __init__(self, tracker: SegmentTracker, steps: Steps) -> None:
+        self.tracker, self.steps = tracker, steps
+
+    def push(self, scores: Scores) -> list[Event]:
+        return self.tracker.push(scores, self.steps.push(scores))
+
+    def cut(self, end_sample: int) -> list[Event]:
+        return self.tracker.cut(end_sample, self.steps.flush())
+
+
+def segmenter(steps: Steps, *rules: LabelRule, update_samples: int = 10**9) -> Tracked:
+    return Tracked(Segmenter("model@1", rules or (rule(),), update_samples), steps)
+
+
+def retune(machine: Tracked, *rules: LabelRule) -> list[Event]:
+    assert isinstance(machine.tracker, Segmenter)
+    return machine.tracker.retune(rules, 10**9)
 
 
 def clip(
@@ -59,7 +78,7 @@ def tagger(hop: int = 100) -> ClipSteps:
     return ClipSteps(hop)
 
 
-def run(machine: Segmenter, answers: Iterable[Scores | Cut]) -> list[Event]:
+def run(machine: Tracked, answers: Iterable[Scores | Cut]) -> list[Event]:
     return [
         event
         for answer in answers

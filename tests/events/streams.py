@@ -1,11 +1,11 @@
-"""What a stream tells a pattern, made by hand, and what the pattern makes of it."""
+"""Streams of events, made by hand, and what a pattern makes of them."""
 
 from collections.abc import Iterable
 from itertools import takewhile
 from typing import Protocol
 
-from detector.events.patterns.composite import Subject
-from detector.events.patterns.streams import Heard
+from detector.events.patterns.composite import CompositeLabel
+from detector.events.patterns.streams import StreamUpdate
 from detector.records import SAMPLE_RATE, Event
 from tests.events.scores import Segment
 
@@ -17,8 +17,8 @@ def at(seconds: float) -> int:
     return round(seconds * SAMPLE_RATE)
 
 
-def subject(update_s: float = 1000) -> Subject:
-    return Subject("pattern", "Pattern", at(update_s))
+def label(update_s: float = 1000) -> CompositeLabel:
+    return CompositeLabel("pattern", "Pattern", at(update_s))
 
 
 def event(
@@ -39,10 +39,10 @@ def event(
     )
 
 
-def heard(
+def updates(
     spans: Iterable[Span], until_s: float, hop_s: float = 0.2, label: str = "beep"
-) -> list[Heard]:
-    """What a stream tells of these sounds, hop by hop, up to a cut."""
+) -> list[StreamUpdate]:
+    """A stream with the events of these sounds, hop by hop, up to a cut."""
     end = at(until_s)
     moments: list[tuple[int, int, Event]] = []
     for onset_s, offset_s in spans:
@@ -50,27 +50,27 @@ def heard(
         moments.append((onset, 1, event("start", onset, label=label)))
         moments.append((offset, 0, event("end", onset, offset, label, cut=at(offset_s) > end)))
     moments.sort(key=lambda moment: moment[:2])
-    told: list[Heard] = []
+    found: list[StreamUpdate] = []
     for until in [*range(at(hop_s), end, at(hop_s)), end]:
         due = list(takewhile(lambda moment: moment[0] < until or until == end, moments))  # noqa: B023
         del moments[: len(due)]
-        told.append(Heard(until, tuple(e for *_, e in due), cut=until == end))
-    return told
+        found.append(StreamUpdate(until, tuple(e for *_, e in due), cut=until == end))
+    return found
 
 
 class Pattern(Protocol):
-    def take(self, heard: Heard, until: int) -> list[Event]: ...
+    def push(self, update: StreamUpdate, known_until: int) -> list[Event]: ...
 
     def cut(self, end_sample: int) -> list[Event]: ...
 
 
-def feed(machine: Pattern, stream: Iterable[Heard]) -> list[Event]:
+def feed(machine: Pattern, stream: Iterable[StreamUpdate]) -> list[Event]:
     """The events of a pattern that listens to one stream."""
     events = []
     for item in stream:
-        events += machine.take(item, item.until)
+        events += machine.push(item, item.known_until)
         if item.cut:
-            events += machine.cut(item.until)
+            events += machine.cut(item.known_until)
     return events
 
 

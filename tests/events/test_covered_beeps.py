@@ -5,19 +5,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detector.events.patterns.repetition import Repetition, faint
-from detector.events.patterns.streams import Heard
+from detector.events.patterns.repetition import Repetition, low_threshold_slug
+from detector.events.patterns.streams import StreamUpdate
 from detector.records import Event
 from tests.events.rhythms import (
     LATENCY_S,
     cycles,
-    first_told,
+    first_event,
     repetition,
     t3,
     train,
 )
 from tests.events.scores import lives
-from tests.events.streams import Span, at, feed, heard, seconds
+from tests.events.streams import Span, at, feed, seconds, updates
 
 WHOLE = train(3, 0.5, 0.5)
 
@@ -28,12 +28,12 @@ def moment(event: Event) -> int:
 
 def doubtful(
     beeps: list[Span], faints: list[Span], until_s: float, hop_s: float = 0.2
-) -> list[Heard]:
-    """What is told of beeps, and of stretches in which no more than a faint one is heard."""
-    sure = heard(beeps, until_s, hop_s)
-    weak = heard(faints, until_s, hop_s, label=faint("beep"))
+) -> list[StreamUpdate]:
+    """A stream of beeps, and of stretches in which no more than a faint one is heard."""
+    sure = updates(beeps, until_s, hop_s)
+    weak = updates(faints, until_s, hop_s, label=low_threshold_slug("beep"))
     return [
-        Heard(a.until, tuple(sorted((*a.events, *b.events), key=moment)), cut=a.cut)
+        StreamUpdate(a.known_until, tuple(sorted((*a.events, *b.events), key=moment)), cut=a.cut)
         for a, b in zip(sure, weak, strict=True)
     ]
 
@@ -58,7 +58,7 @@ def without(place: int, *parts: Span) -> list[Span]:
 )
 def test_a_beep_that_is_covered_in_part_costs_no_time(place: int, parts: list[Span]) -> None:
     alarm = cycles(without(place, *parts), 4.0, 1, 1.0) + t3(3, 5.0)
-    told = first_told(repetition(), doubtful(alarm, [], 30))
+    told = first_event(repetition(), doubtful(alarm, [], 30))
     assert told is not None
     start, moment_s = told
     assert start.onset_sample == pytest.approx(at(1), abs=at(0.4))
@@ -72,7 +72,7 @@ def test_a_beep_that_is_faint_is_enough_where_one_must_be(place: int) -> None:
     alarm = cycles(without(place), 4.0, 3)
     faints = cycles([WHOLE[place]], 4.0, 3)
     assert feed(repetition(), doubtful(alarm, [], 30)) == []
-    told = first_told(repetition(), doubtful(alarm, faints, 30))
+    told = first_event(repetition(), doubtful(alarm, faints, 30))
     assert told is not None
     assert told[0].onset_sample == at(1)
     assert told[1] + LATENCY_S - 1 <= 5
@@ -112,8 +112,8 @@ def test_what_is_faint_for_a_moment_or_for_long_is_no_beep() -> None:
     assert seconds(lives(feed(repetition(), doubtful(t3(3), sorted(faints), 60)))) == [(1, 11.5)]
     machine = repetition()
     for item in doubtful(t3(3), sorted(faints), 60):
-        if any(event.type == "end" for event in machine.take(item, item.until)):
-            assert item.until < at(16)
+        if any(event.type == "end" for event in machine.push(item, item.known_until)):
+            assert item.known_until < at(16)
             return
     pytest.fail("a faint sound that does not end keeps the alarm on")
 
@@ -154,5 +154,5 @@ def test_endless_beeping_that_is_faint_is_not_remembered() -> None:
     machine: Repetition = repetition()
     for item in doubtful([], train(500, 0.5, 0.5), 499):
         if not item.cut:
-            machine.take(item, item.until)
+            machine.push(item, item.known_until)
     assert len(machine._train) == 1

@@ -21,6 +21,7 @@ from detector.spec import (
     Waveform,
     WindowSpec,
 )
+from tests.events.scores import Tracked
 
 FRAME = 320
 TOKENS = ("", "|", "a", "b", "é", "▁n", "o")
@@ -70,7 +71,7 @@ def decode(
     assert spec.ctc is not None
     window, hop = window or len(frames), hop or len(frames)
     steps = FrameSteps(OUTPUT, hop * FRAME)
-    decoder = CtcDecoder(spec, spec.ctc, settings or ModelSettings(bundle="x"), steps)
+    decoder = Tracked(CtcDecoder(spec, spec.ctc, settings or ModelSettings(bundle="x")), steps)
     events: list[Event] = []
     seen = 0
     for end in [*range(hop, len(frames), hop), len(frames)]:
@@ -126,7 +127,7 @@ def test_a_word_is_decoded_from_frames_with_a_second_around_them() -> None:
     spec, window, hop = bundle(), 4 * 50, 25
     assert spec.ctc is not None
     steps = FrameSteps(OUTPUT, hop * FRAME, context_samples(window * FRAME))
-    decoder = CtcDecoder(spec, spec.ctc, ModelSettings(bundle="x"), steps)
+    decoder = Tracked(CtcDecoder(spec, spec.ctc, ModelSettings(bundle="x")), steps)
     told_at = {}
     for end in range(hop, len(said) + 1, hop):
         # What has less than 0.6 s after it is not recognised yet.

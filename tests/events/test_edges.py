@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detector.events.scores.steps import ClipSteps
-from detector.features.windows import Windower, WindowRequest
+from detector.features.windows import WindowRequest, windows_of
 from detector.records import SAMPLE_RATE, AudioBlock, Cut, Scores, Window
 from detector.spec import Waveform, WindowSpec
 from tests.events.scores import Segment, lives, run, segmenter
@@ -36,7 +36,6 @@ def listen(case: Case) -> list[Segment]:
     """The events of a tagger whose score is 1 while any of the sound is in its window."""
     spec = WindowSpec(samples=case.window, hop_samples=case.hop)
     request = WindowRequest(Waveform(normalise="none"), spec, case.window, trailing=True)
-    windower = Windower([request])
 
     def score(window: Window) -> Scores:
         hot = window.first_sample < case.offset and window.end_sample > case.onset
@@ -50,8 +49,7 @@ def listen(case: Case) -> list[Segment]:
         )
 
     block = AudioBlock(0, np.zeros(case.end, np.float32))
-    answers: list[Scores | Cut] = [score(window) for _, window in windower.push(block)]
-    answers += [score(window) for _, window in windower.flush()]
+    answers = [score(window) for window in windows_of(request, [block])]
     return lives(run(segmenter(ClipSteps(case.hop)), [*answers, Cut(case.end)]))
 
 

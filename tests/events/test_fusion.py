@@ -274,7 +274,7 @@ class TestConfirmation:
         machine = confirmation()
         for end in range(200, 200 * 20_000, 200):
             machine.confirm(tagged(max(0, end - 1000), end))
-        assert len(machine._heard) < 11_000
+        assert len(machine._tagger_windows) < 11_000
 
     @pytest.mark.parametrize(
         ("own_spec", "tagger_spec", "told"),

@@ -81,6 +81,31 @@ def test_an_unknown_label_is_answered_with_those_there_are(spec: BundleSpec) -> 
         label_rules(spec, settings(("zebra",)))
 
 
+def test_of_many_labels_an_error_lists_some(spec: BundleSpec) -> None:
+    many = tuple(Label(slug=f"label_{i}", name="x") for i in range(521))
+    with pytest.raises(ConfigError, match=r"'zebra', only label_0, .*label_99 and 421 more$"):
+        label_rules(spec.model_copy(update={"labels": many}), settings(("zebra",)))
+
+
+def test_a_label_may_be_called_by_an_alias(spec: BundleSpec) -> None:
+    low, *others = spec.labels
+    aliased = low.model_copy(update={"aliases": ("bass", "rumble")})
+    spec = spec.model_copy(update={"labels": (aliased, *others)})
+    assert slugs(spec, settings(("rumble", "low", "bass"))) == ["low"]
+    [rule] = label_rules(spec, settings(("bass",), rumble=LabelSettings(onset_threshold=0.7)))
+    assert (rule.slug, rule.onset_threshold) == ("low", 0.7)
+    with pytest.raises(ConfigError, match=r"'rumbel'; did you mean 'rumble'\?"):
+        label_rules(spec, settings(("rumbel",)))
+
+
+def test_settings_of_one_label_under_two_names_are_refused(spec: BundleSpec) -> None:
+    low, *others = spec.labels
+    aliased = low.model_copy(update={"aliases": ("bass",)})
+    spec = spec.model_copy(update={"labels": (aliased, *others)})
+    with pytest.raises(ConfigError, match=r"labels\.low: low has a table already"):
+        label_rules(spec, settings(bass=LabelSettings(), low=LabelSettings()))
+
+
 def test_thresholds_that_contradict_the_bundles_are_refused(spec: BundleSpec) -> None:
     with pytest.raises(
         ConfigError, match=r"labels\.high: offset_threshold 0\.6 is above onset_threshold 0\.4"

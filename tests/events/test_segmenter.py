@@ -74,7 +74,7 @@ def test_nothing_begins_before_what_is_known() -> None:
     for answer in cut(0.1, 0.4, 0.4, 0.9, 0.1, 0.4, 0.1):
         events = run(machine, [answer])
         assert all(e.onset_sample >= max(known, default=0) for e in events if e.type == "start")
-        known.append(machine.heard_until)
+        known.append(machine.tracker.known_until)
     assert known[:3] == [0, 100, 100]  # a frame is certain when the next has come
     assert known == sorted(known)
 
@@ -276,6 +276,20 @@ class TestLevel:
         end = run(segmenter(tagger()), answers)[-1]
         assert (end.onset_sample, end.offset_sample) == (700, 1200)
         assert end.level_dbfs == pytest.approx(10 * math.log10(410 / 500), abs=0.01)
+
+    @pytest.mark.parametrize("power", [1e30, math.nan])
+    def test_of_what_follows_a_broken_sample_is_its_own(self, power: float) -> None:
+        """A spike of 1e15 in a second of sound, or no number at all."""
+        answers = [clip(100, 0, power=power), clip(200, 1, power=0.01), clip(300, 0, power=0.01)]
+        assert [e.level_dbfs for e in run(segmenter(tagger()), answers)] == [-20.0, -20.0]
+
+    def test_of_a_long_sound_is_of_all_of_it(self) -> None:
+        """It began before what is kept of the loudness."""
+        hop = 16_000
+        loud = [clip(hop * i, 1, new=hop, power=0.1) for i in range(1, 501)]
+        quiet = [clip(hop * i, 1, new=hop, power=0.001) for i in range(501, 1001)]
+        *_, end = run(segmenter(tagger(hop)), [*loud, *quiet, Cut(1000 * hop)])
+        assert end.level_dbfs == pytest.approx(10 * math.log10(0.0505), abs=0.001)
 
     def test_of_digital_silence_is_finite(self) -> None:
         answers = [clip(100, 1, power=0.0), clip(200, 0, power=0.0)]

@@ -9,12 +9,12 @@ import pytest
 
 pytest.importorskip("torch", reason="the recipe needs torch")
 
-from detector.loading import Model, load_model
+from detector.loading import LoadedModel, load_model
 from detector.records import FloatArray
 from detector.settings.models import ModelSettings
-from export.train.data.alarms import carbon_monoxide, smoke
-from export.train.data.recordings import MONOXIDE, SMOKE, read, speech
-from export.train.release.evaluate import held_out
+from export.train.alarms import carbon_monoxide, smoke
+from export.train.data import MONOXIDE, SMOKE, read, speech
+from export.train.evaluate import held_out
 from tests.recordings import FOLDER, needs_recordings
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -33,12 +33,12 @@ def talk() -> FloatArray:
 
 
 @pytest.fixture(scope="module")
-def model() -> Model:
+def model() -> LoadedModel:
     return load_model("sounds", ModelSettings(bundle="sounds", provider="cpu"), None)
 
 
 def test_alarms_in_a_room_over_speech_are_told_within_five_seconds(
-    alarms: SimpleNamespace, model: Model, talk: FloatArray
+    alarms: SimpleNamespace, model: LoadedModel, talk: FloatArray
 ) -> None:
     soon = 0
     for seed in range(alarms.SEED, alarms.SEED + 8):
@@ -49,7 +49,7 @@ def test_alarms_in_a_room_over_speech_are_told_within_five_seconds(
 
 
 def test_carbon_monoxide_alarms_are_not_taken_for_smoke(
-    alarms: SimpleNamespace, model: Model, talk: FloatArray
+    alarms: SimpleNamespace, model: LoadedModel, talk: FloatArray
 ) -> None:
     labels: set[str] = set()
     for seed in range(alarms.SEED, alarms.SEED + 8):
@@ -59,7 +59,7 @@ def test_carbon_monoxide_alarms_are_not_taken_for_smoke(
     assert not labels & {alarms.T3, SMOKE}
 
 
-def test_alarm_clocks_are_no_alarms(alarms: SimpleNamespace, model: Model) -> None:
+def test_alarm_clocks_are_no_alarms(alarms: SimpleNamespace, model: LoadedModel) -> None:
     clocks = [clip for clip in held_out(FOLDER) if clip.labels == ("clock_alarm",)]
     assert len(clocks) == 8
     for clip in clocks:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from export.train.data.alarms import Alarm, beeps, carbon_monoxide, smoke, steady
+from export.train.alarms import Alarm, beeps, carbon_monoxide, smoke, steady
 
 pytestmark = pytest.mark.export
 SEEDS = range(20)

@@ -1,61 +1,56 @@
-"""What is falsely heard in rooms becomes thresholds."""
+"""What soundscapes and talk say of a label becomes its thresholds, within bounds."""
 
-import numpy as np
+from dataclasses import replace
+
 import pytest
 
 pytest.importorskip("torch", reason="the recipe needs torch")
 
-from export.train.release.calibrate import Peaks, parts, thresholds
+from detector.evaluation.thresholds import Threshold
+from export.train.calibrate import HIGHEST, LOWEST, Calibration, bounded
 
 pytestmark = pytest.mark.export
 
-RECORDINGS, LABELS = 100, 6
+USUAL = Threshold(
+    "bell", 0.8, 0.4, reference_events=10, heard_events=9, false_alarms=0, reached=True
+)
+SILENT = replace(USUAL, onset=0.5, reference_events=0, heard_events=0)
+"""Of a label that nobody takes talk for."""
 
 
-def peaks(scores: np.ndarray, known: np.ndarray | None = None) -> Peaks:
-    """A minute of each recording, ten recordings of a source."""
-    return Peaks(
-        scores.astype(np.float32),
-        np.ones(scores.shape, bool) if known is None else known,
-        np.full(len(scores), 1 / 60),
-        np.array([f"source {i // 10}" for i in range(len(scores))]),
-    )
+def calibrated(found: Threshold, in_talk: Threshold = SILENT, recordings: int = 9) -> Calibration:
+    """Of a label beside one that everybody hears."""
+    return bounded([USUAL, found], [SILENT, in_talk], {found.slug: recordings})[1]
 
 
-def noise(seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).beta(1, 6, (RECORDINGS, LABELS))
+def test_a_label_gets_what_the_soundscapes_say_within_bounds() -> None:
+    dog = replace(USUAL, slug="dog", onset=0.82)
+    assert calibrated(dog) == Calibration(0.82, 0.41, enabled=True)
+    assert calibrated(replace(dog, onset=0.3)).onset == LOWEST
+    assert calibrated(replace(dog, onset=0.96)).onset == HIGHEST
 
 
-def test_the_common_threshold_keeps_false_starts_rare() -> None:
-    scores = noise()
-    chosen = thresholds(peaks(scores), per_hour=4)
-    assert (scores >= chosen).sum() <= 4 * RECORDINGS / 60 + LABELS
-    assert (thresholds(peaks(scores), per_hour=40) <= chosen).all()
+def test_a_label_that_is_heard_in_talk_needs_more() -> None:
+    drops = replace(USUAL, slug="drops", onset=0.76)
+    assert calibrated(drops, replace(SILENT, onset=0.95)) == Calibration(0.95, 0.47, enabled=True)
 
 
-def test_a_label_that_is_often_falsely_heard_has_a_higher_threshold_than_the_others() -> None:
-    scores = noise()
-    scores[::4, 2] = 0.93
-    chosen = thresholds(peaks(scores), per_hour=4)
-    assert chosen[2] > 0.93
-    assert (np.delete(chosen, 2) < 0.9).all()
+def test_a_label_that_talk_always_makes_is_disabled() -> None:
+    breath = replace(USUAL, slug="breath")
+    assert not calibrated(breath, replace(SILENT, onset=0.99)).enabled
 
 
-def test_one_recording_alone_does_not_raise_a_label() -> None:
-    scores = noise()
-    scores[7, 2] = 0.99
-    assert thresholds(peaks(scores), per_hour=4)[2] < 0.9
+def test_a_label_of_which_hardly_any_is_heard_is_disabled_if_enough_were_tried() -> None:
+    machine = replace(USUAL, slug="machine", heard_events=1)
+    assert not calibrated(machine).enabled
+    assert calibrated(machine, recordings=2).enabled
 
 
-def test_what_a_recording_may_hold_does_not_count() -> None:
-    scores, known = noise(), np.ones((RECORDINGS, LABELS), bool)
-    scores[::4, 2], known[::4, 2] = 0.93, False
-    assert thresholds(peaks(scores, known), per_hour=4)[2] < 0.9
+def test_a_label_without_recordings_gets_what_the_others_get() -> None:
+    unheard = replace(USUAL, slug="siren", onset=0.3, reference_events=0, heard_events=0)
+    assert calibrated(unheard, recordings=0).onset == USUAL.onset
 
 
-def test_no_source_is_in_two_parts() -> None:
-    groups = np.array([f"source {i % 7}" for i in range(50)])
-    found = parts(groups)
-    assert (np.sum(found, axis=0) == 1).all()
-    for part in found:
-        assert not {*groups[part]} & {*groups[~part]}
+def test_the_threshold_of_speech_does_not_depend_on_talk() -> None:
+    speech = replace(USUAL, slug="speech", onset=0.85)
+    assert calibrated(speech, replace(SILENT, onset=0.99)) == Calibration(0.85, 0.42, enabled=True)

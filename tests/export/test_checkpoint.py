@@ -17,8 +17,9 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from detector.errors import BundleError, ConfigError
-from export.checkpoints.checkpoint import Checkpoint, Task, load_checkpoint
-from export.checkpoints.labels import _audioset
+from export.audioset.ontology import ontology
+from export.checkpoints.checkpoint import Checkpoint, load_checkpoint
+from export.checkpoints.tasks import Task
 from tests.export.checkpoints import LABELS, VOCABULARY, config_of, extractor_of, save
 
 pytestmark = pytest.mark.export
@@ -107,13 +108,13 @@ def test_decoding_is_what_the_checkpoint_was_trained_for_unless_told(
 
 
 def test_audioset_labels_are_heard_several_at_a_time(tmp_path: Path) -> None:
-    names = [name.replace("_", " ").capitalize() for name in _audioset()]
+    names = [kind.name for kind in ontology().values()]
     folder = save(
         tmp_path / "a", "audio-spectrogram-transformer", "clip", id2label=dict(enumerate(names))
     )
     found = load_checkpoint(str(folder), "clip")
     assert found.decoding == "multilabel"
-    assert found.labels[0].mid == "/m/09x0r"
+    assert found.labels[0].mid == "/m/0dgw9r"
 
 
 def test_licence_is_the_model_cards(copy: Callable[[str], Path]) -> None:

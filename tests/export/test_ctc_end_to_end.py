@@ -20,7 +20,7 @@ import transformers
 
 from detector.records import SAMPLE_RATE, FloatArray
 from export.checkpoints.checkpoint import load_checkpoint
-from export.convert import Options, export_checkpoint
+from export.convert import ExportOptions, export_checkpoint
 from tests.export.checkpoints import VOCABULARY, extractor_of, save
 
 pytestmark = pytest.mark.export
@@ -83,7 +83,7 @@ def export_and_replay(checkpoint: Path, sound: FloatArray, folder: Path) -> list
     bundle, recording, config = (folder / n for n in ("bundle", "sound.wav", "config.toml"))
     soundfile.write(recording, sound, SAMPLE_RATE, subtype="FLOAT")
     config.write_text(f'[models.words]\nbundle = "{bundle}"\nprovider = "cpu"\n')
-    options = Options(window_s=WINDOW / SAMPLE_RATE, hop_s=0.4)
+    options = ExportOptions(window_s=WINDOW / SAMPLE_RATE, hop_s=0.4)
     export_checkpoint(load_checkpoint(str(checkpoint), "ctc"), bundle, options)
     replay = ["detector", "replay", "--json", "--config", str(config), str(recording)]
     done = subprocess.run(

@@ -7,18 +7,15 @@ import pytest
 
 pytest.importorskip("torch", reason="the recipe needs torch")
 
-from export.train.data.recordings import (
+from export.train.data import (
     FREE,
     HELD_OUT,
     backgrounds,
     esc50,
     label_slugs,
-    permissive,
-    rooms,
     speech,
     training_rows,
 )
-from export.train.release.excerpts import counted
 
 DATA = Path(os.environ.get("AUDIO_DATA") or Path(__file__).parents[3] / "shared" / "data")
 pytestmark = [
@@ -50,25 +47,6 @@ def test_half_of_the_speech_and_the_backgrounds_is_kept_for_false_alarms() -> No
 
 def test_labels_are_those_of_esc50_in_order_then_speech_and_alarms() -> None:
     slugs = label_slugs(DATA)
-    assert len(slugs) == 56
+    assert len(slugs) == 54
     assert (slugs[0], slugs[49]) == ("dog", "hand_saw")
-    assert slugs[50:54] == ("speech", "smoke_alarm", "co_alarm", "beep")
-    assert slugs[54:] == ("low_battery_chirp", "music")
-
-
-def test_only_permissive_excerpts_of_rooms_train_and_no_single_sound_does() -> None:
-    excerpts = [row for row in training_rows(DATA) if row.kind]
-    assert {row.kind for row in excerpts} == {"music", "voices", "ambience"}
-    assert all(permissive(row.licence) for row in excerpts)
-    assert not {row.path for row in excerpts} & {row.path for row in counted(DATA)}
-    assert {row.path for row in (*excerpts, *counted(DATA))} == {row.path for row in rooms(DATA)}
-
-
-@pytest.mark.parametrize(
-    ("licence", "expected"),
-    [("CC0-1.0", True), ("CC-BY-4.0", True), ("CC-BY-SA-3.0", False), ("GPL-2.0-only", False)],
-)
-def test_what_is_shared_alike_or_not_for_sale_trains_nothing(
-    licence: str, *, expected: bool
-) -> None:
-    assert permissive(licence) == expected
+    assert slugs[50:] == ("speech", "smoke_alarm", "co_alarm", "beep")

@@ -1,6 +1,7 @@
 """`detector-export` as its user meets it: real processes, exit codes, what they leave."""
 
 import json
+import os
 import resource
 import signal
 import subprocess
@@ -22,17 +23,14 @@ from detector.errors import BundleError, ConfigError
 from detector.inference.bundle import load_bundle
 from detector.records import FloatArray
 from export.checkpoints.checkpoint import Checkpoint, load_checkpoint
-from export.convert import (
-    Options,
-    export_checkpoint,
-    lay_out,
-    reference,
-)
+from export.checkpoints.layout import lay_out
+from export.checkpoints.network import reference_logits
+from export.convert import ExportOptions, export_checkpoint
 from tests.export.checkpoints import extractor_of, save
 
 pytestmark = pytest.mark.export
 
-SHORT = Options(window_s=0.64, hop_s=0.32)
+SHORT = ExportOptions(window_s=0.64, hop_s=0.32)
 
 
 def command(*arguments: str | Path) -> list[str]:
@@ -114,16 +112,16 @@ def test_a_mistake_is_told_in_a_line_and_writes_nothing(
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (Options(window_s=5.121), r"--window 5\.121: .* takes a multiple of 0\.02 s"),
-        (Options(window_s=0.02), r"at least 0\.025 s"),
-        (Options(hop_s=9), r"--hop 9: .* at most its window of 5\.12 s"),
-        (Options(hop_s=0), r"--hop 0"),
-        (Options(name="No Name"), "name = 'No Name'"),
-        (Options(version="a b"), "version = 'a b'"),
+        (ExportOptions(window_s=5.121), r"--window 5\.121: .* takes a multiple of 0\.02 s"),
+        (ExportOptions(window_s=0.02), r"at least 0\.025 s"),
+        (ExportOptions(hop_s=9), r"--hop 9: .* at most its window of 5\.12 s"),
+        (ExportOptions(hop_s=0), r"--hop 0"),
+        (ExportOptions(name="No Name"), "name = 'No Name'"),
+        (ExportOptions(version="a b"), "version = 'a b'"),
     ],
 )
 def test_an_option_that_cannot_be_is_refused(
-    checkpoint: Checkpoint, tmp_path: Path, options: Options, told: str
+    checkpoint: Checkpoint, tmp_path: Path, options: ExportOptions, told: str
 ) -> None:
     with pytest.raises(ConfigError, match=told):
         export_checkpoint(checkpoint, tmp_path / "new" / "tagger", options)
@@ -171,12 +169,10 @@ def test_a_folder_that_holds_other_things_is_left_alone(
 def test_a_bundle_that_says_something_else_than_the_checkpoint_is_not_written(
     checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right = reference(checkpoint)
+    def shifted(checkpoint: Checkpoint, sounds: FloatArray) -> FloatArray:
+        return reference_logits(checkpoint, np.roll(sounds, 4000, axis=1) + np.float32(0.3))
 
-    def shifted(sounds: FloatArray) -> FloatArray:
-        return right(np.roll(sounds, 4000, axis=1) + np.float32(0.3))
-
-    monkeypatch.setattr("export.convert.reference", lambda _: shifted)
+    monkeypatch.setattr("export.convert.reference_logits", shifted)
     with pytest.raises(BundleError, match=r"tagger@1.* differ from the checkpoint's by 0\."):
         export_checkpoint(checkpoint, tmp_path / "tagger", SHORT)
     assert not list(tmp_path.iterdir())
@@ -288,3 +284,29 @@ def test_a_signal_ends_the_export_and_leaves_nothing(
     # A shell says 130 of either; Python ends itself by the signal if code in a string was running.
     assert process.returncode in (128 + number, -number)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("package", ["torch", "transformers", "onnx"])
+@pytest.mark.parametrize("arguments", [("model", "x", "--out", "y"), ("inspect", "sounds")])
+def test_a_package_that_is_missing_is_named_with_what_installs_it(
+    package: str, arguments: tuple[str, ...], tmp_path: Path
+) -> None:
+    """A package that Python is forbidden to import stands in for one that is not installed."""
+    without = f"import sys; sys.modules[{package!r}] = None; from export.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", without, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        cwd=tmp_path,
+    )
+    if arguments[0] == "inspect" and package != "onnx":
+        assert done.returncode == 0, done.stderr
+        return
+    assert done.returncode == 3
+    assert done.stderr == (
+        f"detector-export: the Python package {package!r} is missing; install it with "
+        "pip install 'audio-event-detector[export]'\n"
+    )

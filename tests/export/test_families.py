@@ -19,8 +19,11 @@ from detector.inference.session import Session
 from detector.records import SAMPLE_RATE, FloatArray
 from export.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from export.checkpoints.families import FAMILIES
-from export.convert import Encoder, Options, export_checkpoint, lay_out
-from export.parity.parity import probabilities, window_of
+from export.checkpoints.layout import lay_out
+from export.checkpoints.network import Encoder
+from export.convert import ExportOptions, export_checkpoint
+from export.features.window import window_of
+from export.parity.scores import activate
 from tests.export.checkpoints import CONFIGS, Task, config_of, extractor_of, save
 from tests.recordings import held_out_clips, read
 
@@ -106,7 +109,7 @@ class Export:
         inputs = self.extractor(list(sounds), sampling_rate=SAMPLE_RATE, return_tensors="pt")
         with torch.no_grad():
             logits = self.checkpoint.model(**inputs).logits.numpy()
-        return probabilities(
+        return activate(
             logits, "sigmoid" if self.checkpoint.decoding == "multilabel" else "softmax"
         )
 
@@ -122,7 +125,7 @@ def export(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Case], Export]
         save(folder / "made", case.kind, case.task, extractor=extractor, **dict(case.changes))
         checkpoint = load_checkpoint(str(folder / "made"), case.task)
         window_s = None if checkpoint.family.window else WINDOW_S
-        export_checkpoint(checkpoint, folder / "bundle", Options(window_s=window_s))
+        export_checkpoint(checkpoint, folder / "bundle", ExportOptions(window_s=window_s))
         bundle = load_bundle(str(folder / "bundle"))
         return Export(checkpoint, extractor, bundle, Session(bundle, "cpu"))
 
@@ -183,7 +186,7 @@ def test_a_sound_shorter_than_the_window_is_padded_as_the_extractor_pads_it(
     inputs = made.extractor(list(short), sampling_rate=SAMPLE_RATE, return_tensors="pt", **options)
     with torch.no_grad():
         logits = made.checkpoint.model(inputs[made.checkpoint.family.keyword]).logits.numpy()
-    expected = probabilities(logits, "sigmoid" if case is CASES[1] else "softmax")
+    expected = activate(logits, "sigmoid" if case is CASES[1] else "softmax")
     np.testing.assert_allclose(made.detect(short), expected, atol=TOLERANCE, rtol=0)
 
 

@@ -10,8 +10,9 @@ torch = pytest.importorskip("torch", reason="export needs torch")
 
 from detector.errors import BundleError  # noqa: E402
 from export.graphs.graph import OPSET, export_graph, opset_of  # noqa: E402
-from export.parity.parity import compare, probabilities  # noqa: E402
-from tests.export.small_network import Shape, Sounds  # noqa: E402
+from export.parity.parity import compare  # noqa: E402
+from export.parity.scores import activate  # noqa: E402
+from export.train.model import Shape, Sounds  # noqa: E402
 
 pytestmark = pytest.mark.export
 
@@ -83,6 +84,6 @@ def test_row_does_not_depend_on_its_batch_mates(network: Sounds) -> None:
 
 def test_probabilities_survive_extreme_logits() -> None:
     extreme = np.array([[-1e4, 0, 1e4]], np.float32)
-    np.testing.assert_allclose(probabilities(extreme, "sigmoid"), [[0, 0.5, 1]], atol=1e-9)
-    np.testing.assert_allclose(probabilities(extreme, "softmax"), [[0, 0, 1]], atol=1e-9)
-    np.testing.assert_array_equal(probabilities(extreme, "none"), extreme)
+    np.testing.assert_allclose(activate(extreme, "sigmoid"), [[0, 0.5, 1]], atol=1e-9)
+    np.testing.assert_allclose(activate(extreme, "softmax"), [[0, 0, 1]], atol=1e-9)
+    np.testing.assert_array_equal(activate(extreme, "none"), extreme)

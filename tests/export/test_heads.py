@@ -26,9 +26,10 @@ from detector.errors import BundleError, ConfigError
 from detector.inference.bundle import load_bundle
 from detector.spec import BundleSpec
 from export.cli import app
-from export.heads.fit.freeze import thaw
-from export.heads.graph.base import Choice
-from export.heads.make import Options, make_head
+from export.heads.fit.freeze import unfreeze
+from export.heads.graph.base import BaseOptions
+from export.heads.make import make_head
+from export.heads.options import HeadOptions
 from tests.bundles import loudness_bundle
 from tests.export import checkpoints
 from tests.export.tones import HZ, small_base, tone, tone_folders, tone_table, write
@@ -50,13 +51,13 @@ class Notes:
     def note(self, text: str) -> None:
         self.notes.append(text)
 
-    def heard(self, windows: int, total: int) -> None:
+    def windows_prepared(self, windows: int, total: int) -> None:
         self.windows.append(windows)
         assert windows <= total
         if self._heard is not None and windows >= self._heard:
             raise KeyboardInterrupt
 
-    def fitted(self, epoch: int, epochs: int, loss: float) -> None:
+    def epoch_fitted(self, epoch: int, epochs: int, loss: float) -> None:
         self.epochs.append(epoch)
         assert epoch <= epochs
         assert loss >= 0
@@ -88,7 +89,7 @@ def tones_and_background(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tone_folders(tmp_path_factory.mktemp("tones"), each=8, background=4)
 
 
-QUICK = Options(epochs=40, windows=6)
+QUICK = HeadOptions(epochs=40, windows=6)
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +98,7 @@ def whole(base: str, tones: Path, tmp_path_factory: pytest.TempPathFactory) -> B
     return make(base, tones, tmp_path_factory.mktemp("whole") / "own")
 
 
-def make(where: str, data: Path, out: Path, options: Options = QUICK) -> BundleSpec:
+def make(where: str, data: Path, out: Path, options: HeadOptions = QUICK) -> BundleSpec:
     spec = make_head(where, data, out, options, Notes())
     assert load_bundle(str(out)).spec == spec
     assert [path.name for path in out.parent.iterdir()] == [out.name]
@@ -160,7 +161,9 @@ def test_one_label_suffices_where_there_is_a_background(base: str, tmp_path: Pat
 def test_frames_say_when_and_the_window_says_what(base: str, tmp_path: Path) -> None:
     table = tone_table(tmp_path / "data")
     out = tmp_path / "out" / "own"
-    spec = make(base, table, out, Options(choice=Choice(frames=True), windows=20, epochs=200))
+    spec = make(
+        base, table, out, HeadOptions(base=BaseOptions(frames=True), windows=20, epochs=200)
+    )
     assert spec.outputs.clip is not None
     assert spec.outputs.frames is not None
     assert spec.outputs.frames.hop_samples == 1280
@@ -174,7 +177,7 @@ def test_frames_say_when_and_the_window_says_what(base: str, tmp_path: Path) -> 
 
 def test_a_ctc_checkpoint_becomes_a_classifier_of_other_labels(tmp_path: Path, tones: Path) -> None:
     where = checkpoints.save(tmp_path / "base" / "ctc", "wav2vec2", "ctc")
-    options = replace(QUICK, choice=Choice(window_s=1.28), epochs=200)
+    options = replace(QUICK, base=BaseOptions(window_s=1.28), epochs=200)
     data = tone_folders(tmp_path / "data", labels=("low", "high"), each=8)
     spec = make(str(where), data, tmp_path / "out" / "own", options)
     assert spec.decoding == "multiclass"
@@ -188,7 +191,7 @@ def test_a_ctc_checkpoint_becomes_a_classifier_of_other_labels(tmp_path: Path, t
 def test_an_ast_gives_scores_of_window_and_frames(tmp_path: Path) -> None:
     kind = "audio-spectrogram-transformer"
     where = checkpoints.save(tmp_path / "base" / "ast", kind, "clip")
-    options = Options(choice=Choice(frames=True), epochs=5, windows=4)
+    options = HeadOptions(base=BaseOptions(frames=True), epochs=5, windows=4)
     spec = make(str(where), tone_table(tmp_path / "data", 4), tmp_path / "out" / "own", options)
     assert spec.outputs.clip is not None
     assert spec.outputs.frames is not None
@@ -200,7 +203,7 @@ def test_an_ast_gives_scores_of_window_and_frames(tmp_path: Path) -> None:
 def test_layers_that_are_not_frozen_are_fitted_too_and_go_on_as_well(tmp_path: Path) -> None:
     where = checkpoints.save(tmp_path / "base" / "w2v", "wav2vec2", "ctc")
     data = tone_folders(tmp_path / "data", labels=("low", "high"), each=2)
-    options = Options(choice=Choice(window_s=0.64), epochs=2, windows=2, freeze=1)
+    options = HeadOptions(base=BaseOptions(window_s=0.64), epochs=2, windows=2, freeze=1)
     one, two = tmp_path / "one" / "own", tmp_path / "two" / "own"
     with pytest.raises(KeyboardInterrupt):
         make_head(str(where), data, one, options, Notes(epoch=1))
@@ -222,7 +225,7 @@ def _weights(file: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("frozen", [0, 1, 2])
 def test_what_comes_before_the_frozen_layers_is_frozen_too(frozen: int) -> None:
     encoder = transformers.AutoModel.from_config(checkpoints.config_of("wav2vec2"))
-    thaw(encoder, frozen)
+    unfreeze(encoder, frozen)
     fitted = {name for name, p in encoder.named_parameters() if p.requires_grad}
     layers = {name for name, _ in encoder.named_parameters() if "encoder.layers." in name}
     assert fitted == {name for name in layers if int(name.split(".")[2]) >= frozen}
@@ -314,11 +317,13 @@ FULL = """
 import sys
 from pathlib import Path
 from detector.errors import DetectorError
-from export.heads.make import Options, make_head
+from export.heads.make import make_head
+from export.heads.graph.base import BaseOptions
+from export.heads.options import HeadOptions
 from tests.export.test_heads import Notes
 base, data, out = sys.argv[1:]
 try:
-    make_head(base, Path(data), Path(out), Options(), Notes())
+    make_head(base, Path(data), Path(out), HeadOptions(), Notes())
 except DetectorError as error:
     print(error)
     sys.exit(error.exit_code)
@@ -357,16 +362,16 @@ def test_a_base_without_a_last_linear_layer_is_refused(tones: Path, tmp_path: Pa
     ("options", "message"),
     [
         (replace(QUICK, freeze=2), "--freeze 2: small@1 is a bundle"),
-        (replace(QUICK, choice=Choice(window_s=2.0)), "--window: small@1 is a bundle"),
-        (replace(QUICK, choice=Choice(precision="int8")), "--precision: small@1 is a bundle"),
-        (replace(QUICK, choice=Choice(revision="main")), "--revision: small@1 is a bundle"),
-        (replace(QUICK, choice=Choice(hop_s=0.123)), "--hop 0.123: .* a multiple of 0.01 s"),
-        (replace(QUICK, choice=Choice(hop_s=9.0)), "--hop 9: .* at most its window of 2.56 s"),
+        (replace(QUICK, base=BaseOptions(window_s=2.0)), "--window: small@1 is a bundle"),
+        (replace(QUICK, base=BaseOptions(precision="int8")), "--precision: small@1 is a bundle"),
+        (replace(QUICK, base=BaseOptions(revision="main")), "--revision: small@1 is a bundle"),
+        (replace(QUICK, base=BaseOptions(hop_s=0.123)), "--hop 0.123: .* a multiple of 0.01 s"),
+        (replace(QUICK, base=BaseOptions(hop_s=9.0)), "--hop 9: .* at most its window of 2.56 s"),
         (replace(QUICK, name="No Name"), "name = 'No Name'"),
     ],
 )
 def test_what_a_bundle_cannot_do_is_said_at_once(
-    options: Options, message: str, base: str, tones: Path, tmp_path: Path
+    options: HeadOptions, message: str, base: str, tones: Path, tmp_path: Path
 ) -> None:
     notes = Notes()
     with pytest.raises(ConfigError, match=message):
@@ -378,13 +383,15 @@ def test_what_a_bundle_cannot_do_is_said_at_once(
 def test_frames_need_states_in_time(tones: Path, tmp_path: Path) -> None:
     where = small_base(tmp_path / "base", pooled="last")
     with pytest.raises(ConfigError, match=r"--frames: .* one hidden state for the whole window"):
-        make_head(str(where), tones, tmp_path / "own", Options(choice=Choice(frames=True)), Notes())
+        make_head(
+            str(where), tones, tmp_path / "own", HeadOptions(base=BaseOptions(frames=True)), Notes()
+        )
 
 
 def test_more_frozen_layers_than_there_are_is_refused(tones: Path, tmp_path: Path) -> None:
     where = checkpoints.save(tmp_path / "w2v", "wav2vec2", "ctc")
     with pytest.raises(ConfigError, match="--freeze 3: the encoder has 2 layers"):
-        make_head(str(where), tones, tmp_path / "own", Options(freeze=3), Notes())
+        make_head(str(where), tones, tmp_path / "own", HeadOptions(freeze=3), Notes())
     assert [path.name for path in tmp_path.iterdir()] == ["w2v"]
 
 

@@ -1,6 +1,7 @@
 """Composed windows hold what their targets say, at the frequencies at which it was recorded."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,9 @@ pytest.importorskip("torch", reason="export needs torch")
 
 from detector.records import SAMPLE_RATE, FloatArray
 from export.heads.data.recordings import Recording, Span
-from export.heads.data.scenes import Composer, FrameGrid, noise
+from export.heads.data.scenes import Composer
+from export.heads.data.sound import noise
+from export.heads.graph.frame_grid import FrameGrid
 from tests.export.tones import HZ, hiss, tone
 
 pytestmark = pytest.mark.export
@@ -22,19 +25,32 @@ GRID = FrameGrid(count=32, hop_samples=1280, offset_samples=0)
 LOW, HIGH = HZ["low"], HZ["high"]
 
 
-def recording(samples: FloatArray, *spans: Span, name: str = "x") -> Recording:
-    return Recording(Path(name), samples, spans, name)
+@dataclass(frozen=True)
+class Take:
+    """A recording and its samples."""
+
+    samples: FloatArray
+    about: Recording
 
 
-def whole(samples: FloatArray, label: int) -> Recording:
+def recording(samples: FloatArray, *spans: Span, name: str = "x") -> Take:
+    return Take(samples, Recording(Path(name), len(samples), spans, name))
+
+
+def whole(samples: FloatArray, label: int) -> Take:
     return recording(samples, Span(0, len(samples), label), name=f"{label} {len(samples)}")
 
 
-def composer(
-    *recordings: Recording, grid: FrameGrid | None = None, exclusive: bool = False
-) -> Composer:
+def composer(*takes: Take, grid: FrameGrid | None = None, exclusive: bool = False) -> Composer:
+    recordings = [take.about for take in takes]
+    samples = {id(take.about): take.samples for take in takes}
     labels = 1 + max(span.label for r in recordings for span in r.spans)
-    return Composer(recordings, labels, WINDOW, grid, exclusive=exclusive)
+
+    def read(recording: Recording, first: int, end: int) -> FloatArray:
+        assert 0 <= first <= end <= recording.length
+        return samples[id(recording)][first:end]
+
+    return Composer(recordings, labels, WINDOW, grid, read, exclusive=exclusive)
 
 
 def band(samples: FloatArray, hz: float) -> FloatArray:

@@ -16,7 +16,7 @@ from export.graphs.graph import export_graph
 from export.graphs.int8 import to_static_int8
 from export.graphs.precision import to_precision
 from export.heads.graph.surgery import cut, find_hidden
-from tests.export.small_network import HALVES, Shape, Sounds
+from export.train.model import HALVES, Shape, Sounds
 
 pytestmark = pytest.mark.export
 

@@ -22,13 +22,14 @@ from onnx import TensorProto, helper, numpy_helper
 from detector.errors import BundleError
 from detector.records import FloatArray
 from export.checkpoints.checkpoint import load_checkpoint
-from export.convert import Wrapped, lay_out
+from export.checkpoints.layout import lay_out
+from export.checkpoints.network import Classifier
 from export.graphs import precision
 from export.graphs.attention import attention_layers, drop_idle_masks
 from export.graphs.graph import export_graph
 from export.graphs.precision import PARITY_LIMITS, Precision, to_precision
+from export.train.model import Shape, Sounds
 from tests.export.checkpoints import CONFIGS, Task, config_of, save
-from tests.export.small_network import Shape, Sounds
 
 pytestmark = [
     pytest.mark.export,
@@ -56,7 +57,9 @@ def graph_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         checkpoint = load_checkpoint(str(save(folder / "checkpoint", kind, task)), task)
         layout = lay_out(checkpoint, None if checkpoint.family.window else WINDOW_S)
         example = torch.zeros(2, *layout.shape).uniform_(-1, 1)
-        export_graph(Wrapped(checkpoint).eval(), example, folder / "model.onnx", outputs=("out",))
+        export_graph(
+            Classifier(checkpoint).eval(), example, folder / "model.onnx", outputs=("out",)
+        )
         return folder / "model.onnx"
 
     return export

@@ -68,7 +68,7 @@ def test_silence_and_steady_noise_start_no_event(
 ) -> None:
     noise = np.random.default_rng(4).standard_normal(int(seconds * spec.sample_rate))
     model = load_model("sounds", ModelSettings(bundle="sounds", provider="cpu"), None)
-    pipeline = Pipeline([model.listener])
+    pipeline = Pipeline([model.configured])
     blocks = [AudioBlock(0, (level * noise).astype(np.float32))]
     assert not list(replay(pipeline, blocks, lambda _, w: model.session.score([w])[0]))
 

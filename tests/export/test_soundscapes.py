@@ -9,18 +9,9 @@ import pytest
 import soundfile
 
 from detector.records import SAMPLE_RATE, FloatArray
-from export.train.data import soundscapes
-from export.train.data.recordings import Row
-from export.train.data.soundscapes import (
-    FADE,
-    Mix,
-    Soundscape,
-    Truth,
-    band_power,
-    make,
-    talk,
-    write,
-)
+from export.train import soundscapes
+from export.train.data import Row, power_mel
+from export.train.soundscapes import FADE, Mix, Soundscape, Truth, make, talk, write
 from tests.recordings import FOLDER, needs_recordings
 
 LABELS = tuple("abcdefgh")
@@ -68,8 +59,8 @@ def added(rows: list[Row], hiss: Row, seed: int, mix: Mix) -> tuple[Soundscape, 
     bare = make(rows, [hiss], seed, replace(mix, sounds=0)).samples
     beginning = slice(soundscapes.MARGIN)  # holds the background alone
     bare *= np.linalg.norm(whole.samples[beginning]) / np.linalg.norm(bare[beginning])
-    background = band_power(bare).sum(axis=1).mean()
-    return whole, band_power(whole.samples - bare).sum(axis=1) / background
+    background = power_mel(bare).sum(axis=1).mean()
+    return whole, power_mel(whole.samples - bare).sum(axis=1) / background
 
 
 def frames_of(event: Truth) -> slice:

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-import typer
 from typer.testing import CliRunner, Result
 
 pytest.importorskip("torch", reason="export needs torch")
@@ -22,14 +21,14 @@ from detector.errors import BundleError, ConfigError
 from detector.inference.bundle import Bundle, load_bundle
 from detector.inference.session import Session
 from detector.records import SAMPLE_RATE
-from export.bundle import describe, write_bundle
+from export.bundle import describe_graph, write_bundle
 from export.checkpoints.checkpoint import load_checkpoint
-from export.commands.inspect import graph_facts, inspect
-from export.commands.verify import verify
-from export.convert import Options, export_checkpoint
+from export.cli import app
+from export.commands.inspect import graph_facts
+from export.convert import ExportOptions, export_checkpoint
+from export.features.window import window_of
 from export.graphs.precision import to_precision
 from export.parity.agreement import Agreement, verdict
-from export.parity.parity import window_of
 from export.parity.recordings import read_sounds
 from export.parity.shifts import SHIFTS, most_moved, sensitivity, shifted
 from tests.bundles import HIGH_HZ, LOW_HZ, loudness_bundle, tone_bundle
@@ -38,10 +37,6 @@ from tests.export.checkpoints import LABELS, save
 pytestmark = pytest.mark.export
 
 AST = "audio-spectrogram-transformer"
-
-app = typer.Typer()
-app.command("verify")(verify)
-app.command("inspect")(inspect)
 
 
 def run(*arguments: str | Path) -> Result:
@@ -63,7 +58,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def bundle(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out: Path = tmp_path_factory.mktemp("bundles") / "ast"
-    export_checkpoint(load_checkpoint(str(checkpoint), "clip"), out, Options())
+    export_checkpoint(load_checkpoint(str(checkpoint), "clip"), out, ExportOptions())
     return out
 
 
@@ -86,7 +81,7 @@ def in_precision(bundle: Path, out: Path, change: Callable[[Path], str]) -> Path
     graph = out.with_suffix(".onnx")
     graph.write_bytes(old.model_file.read_bytes())
     precision: Any = change(graph)
-    spec = old.spec.model_copy(update={"onnx": describe(graph, precision)})
+    spec = old.spec.model_copy(update={"onnx": describe_graph(graph, precision)})
     write_bundle(out, graph, spec, named_as_folder=False)
     return out
 
@@ -180,7 +175,7 @@ def test_bundle_of_frames_agrees_with_its_checkpoint_and_has_no_spectrogram_to_s
 ) -> None:
     checkpoint = save(tmp_path / "checkpoint", "wav2vec2", "frames")
     loaded = load_checkpoint(str(checkpoint), "frames")
-    export_checkpoint(loaded, tmp_path / "frames", Options(window_s=1.28))
+    export_checkpoint(loaded, tmp_path / "frames", ExportOptions(window_s=1.28))
     result = result_of("verify", tmp_path / "frames", "--checkpoint", checkpoint)
     assert {row["verdict"] for row in result["parity"]} == {"agrees"}
     assert result["shifts"] is None

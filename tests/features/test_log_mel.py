@@ -11,9 +11,10 @@ from detector.features.fbank import LogMel
 from detector.features.mel_filters import mel_filters
 from detector.records import SAMPLE_RATE, FloatArray
 from detector.spec import LogMelSpec
+from export.audioset.front_end import FRONT_END
 from tests.features.ragged import noise
 from tests.recordings import held_out_clips, needs_recordings, read
-from tests.yamnet import FILE, FRONT_END, needs_yamnet
+from tests.yamnet import FILE, needs_yamnet
 
 AUDIO = noise(1.0, seed=5)
 SLANEY = LogMelSpec(mel_scale="slaney", area_normalised=True)

@@ -6,10 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detector.features.fbank import LogMel
+from detector.features.windows import WindowRequest, windows_of
 from detector.records import SAMPLE_RATE, FloatArray
-from detector.spec import Fbank, LogMelSpec
-from tests.features.ragged import SIZES, cut, evenly, noise, sizes
-from tests.yamnet import FRONT_END
+from detector.spec import Fbank, LogMelSpec, WindowSpec
+from export.audioset.front_end import FRONT_END
+from tests.features.ragged import SIZES, blocks, cut, evenly, noise, sizes
 
 KINDS = {
     "fbank": Fbank(),
@@ -91,3 +92,18 @@ def test_pushing_does_not_change_the_samples_nor_keep_them(spec: Fbank | LogMelS
     samples[:] = 0
     rest = stream.push(AUDIO[1000:])
     np.testing.assert_array_equal(np.concatenate([first, rest]), log_mel(AUDIO, spec))
+
+
+@kinds
+def test_a_window_holds_the_streams_frames_and_then_padding(spec: Fbank | LogMelSpec) -> None:
+    hop = 20 * spec.shift_samples
+    window = WindowSpec(samples=3 * hop, hop_samples=hop)
+    rows, bins = spec.input_shape(window.samples)
+    whole = log_mel(AUDIO, spec)
+    found = list(windows_of(WindowRequest(spec, window, rows + 2, trailing=False), blocks(AUDIO)))
+    assert len(found) > 5
+    for one in found:
+        begin, end = one.first_sample // spec.shift_samples, spec.frames_in(one.end_sample)
+        expected = np.full((rows + 2, bins), spec.padding, np.float32)
+        expected[: end - begin] = whole[begin:end]
+        np.testing.assert_array_equal(one.data, expected)

@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 
 from detector.features.fbank import LogMel
 from detector.features.waveform import prepare
-from detector.features.windows import Windower, WindowRequest
+from detector.features.windows import (
+    MOST_AT_ONCE,
+    MOST_BEHIND,
+    Stretch,
+    WindowCursor,
+    WindowRequest,
+    pieces,
+    windows_of,
+)
 from detector.records import SAMPLE_RATE, AudioBlock, FloatArray, Window
 from detector.spec import Fbank, Waveform, WindowSpec
 from tests.features.ragged import blocks, evenly, noise, sizes
@@ -30,6 +38,7 @@ def request(
 
 TAGGER = request(Fbank(), 20_480, 2560, pad=2)
 SMALL_TAGGER = request(Fbank(mel_bins=40, mean=0.0, std=0.5), 8000, 8000)
+ODD_SHIFT = request(Fbank(shift_samples=130), 13_000, 1950)
 FRAMES = request(NORMALISED, 16_000, 3333, trailing=False)
 MODELS = (TAGGER, FRAMES, SMALL_TAGGER)
 AUDIO = noise(3.3)
@@ -37,13 +46,40 @@ AUDIO = noise(3.3)
 Found = tuple[int, int, int, int, float, bytes]
 
 
+class Listening:
+    """Several models over one stretch of sound, each asked whenever something was pushed."""
+
+    def __init__(self, *requests: WindowRequest, first_sample: int = 0) -> None:
+        self.stretch = Stretch(first_sample, requests)
+        self.cursors = [WindowCursor(request, self.stretch) for request in requests]
+
+    def push(self, samples: FloatArray) -> list[tuple[int, Window]]:
+        found = []
+        for piece in pieces(samples):
+            self.stretch.push(piece)
+            found += self.due()
+        return found
+
+    def end(self) -> list[tuple[int, Window]]:
+        self.stretch.ended = True
+        return self.due()
+
+    def due(self) -> list[tuple[int, Window]]:
+        """All that is complete, in the order of the ends."""
+        found = []
+        for index, cursor in enumerate(self.cursors):
+            while window := cursor.next():
+                found.append((index, window))
+        return sorted(found, key=lambda item: item[1].end_sample)
+
+
 def windows(
     requests: Sequence[WindowRequest], audio: Iterable[AudioBlock]
 ) -> list[tuple[int, Window]]:
     """All windows of a recording, the last ones included."""
-    windower = Windower(requests)
-    found = [item for block in audio for item in windower.push(block)]
-    return found + list(windower.flush())
+    listening = Listening(*requests)
+    found = [item for block in audio for item in listening.push(block.samples)]
+    return found + listening.end()
 
 
 def every_field(found: Iterable[tuple[int, Window]]) -> list[Found]:
@@ -81,27 +117,18 @@ def test_a_model_sees_the_same_with_and_without_others() -> None:
 
 @pytest.mark.parametrize("model", MODELS)
 def test_first_answer_comes_after_one_hop(model: WindowRequest) -> None:
-    windower = Windower([model])
+    listening = Listening(model)
     hop = model.window.hop_samples
-    assert list(windower.push(AudioBlock(0, AUDIO[: hop - 1]))) == []
-    [(_, window)] = windower.push(AudioBlock(hop - 1, AUDIO[hop - 1 : hop]))
+    assert listening.push(AUDIO[: hop - 1]) == []
+    [(_, window)] = listening.push(AUDIO[hop - 1 : hop])
     assert (window.first_sample, window.end_sample, window.new_samples) == (0, hop, hop)
 
 
 def test_windows_end_at_every_multiple_of_the_hop() -> None:
-    windower = Windower([FRAMES])
-    found = list(windower.push(AudioBlock(0, AUDIO[:20_000])))
+    found = Listening(FRAMES).push(AUDIO[:20_000])
     ends = [window.end_sample for _, window in found]
     assert ends == [3333, 6666, 9999, 13_332, 16_665, 19_998]
     assert [window.first_sample for _, window in found] == [max(0, e - 16_000) for e in ends]
-
-
-def test_windows_of_all_models_come_in_the_order_of_their_ends() -> None:
-    windower = Windower(MODELS)
-    found = list(windower.push(AudioBlock(0, AUDIO)))
-    ends = [window.end_sample for _, window in found]
-    assert ends == sorted(ends)
-    assert {index for index, _ in found} == {0, 1, 2}
 
 
 @given(
@@ -147,48 +174,111 @@ def test_a_waveform_window_holds_its_samples_and_silence_after_them() -> None:
         assert not window.data[len(heard) :].any()
 
 
-def test_power_is_the_mean_square_of_the_new_samples() -> None:
-    for _, window in windows(MODELS, blocks(AUDIO)):
+@pytest.mark.parametrize("models", [MODELS, [TAGGER], [SMALL_TAGGER, TAGGER], [ODD_SHIFT]])
+def test_power_is_the_mean_square_of_the_new_samples(models: Sequence[WindowRequest]) -> None:
+    for _, window in windows(models, blocks(AUDIO)):
         new = AUDIO[window.end_sample - window.new_samples : window.end_sample]
         expected = np.square(new.astype(np.float64)).mean() if len(new) else 0.0
         assert window.power == pytest.approx(expected, rel=1e-12)
 
 
 def test_windows_are_copies_that_later_audio_does_not_change() -> None:
-    windower = Windower(MODELS)
-    found = list(windower.push(AudioBlock(0, AUDIO)))
+    listening = Listening(*MODELS)
+    found = listening.push(AUDIO)
     before = [window.data.copy() for _, window in found]
-    list(windower.push(AudioBlock(len(AUDIO), noise(5, seed=9))))
+    listening.push(noise(5, seed=9))
     for (_, window), data in zip(found, before, strict=True):
         np.testing.assert_array_equal(window.data, data)
 
 
-@pytest.mark.parametrize("first_sample", [-1, 1, 99])
-def test_a_block_that_does_not_follow_is_refused(first_sample: int) -> None:
-    windower = Windower([TAGGER])
-    list(windower.push(AudioBlock(0, AUDIO[:50])))
-    with pytest.raises(ValueError, match=f"begins at sample {first_sample}, expected 50"):
-        list(windower.push(AudioBlock(first_sample, AUDIO)))
+def test_a_stretch_counts_from_its_own_first_sample() -> None:
+    first_sample = 10**12 + 7
+    listening = Listening(*MODELS, first_sample=first_sample)
+    found = [*listening.push(AUDIO), *listening.end()]
+    assert listening.stretch.end_sample == first_sample + len(AUDIO)
+    moved = [
+        (i, f - first_sample, e - first_sample, *more) for i, f, e, *more in every_field(found)
+    ]
+    assert sorted(moved) == sorted(WHOLE)
 
 
-@pytest.mark.parametrize("restart", [16_001, 10**12 + 7])
-def test_after_a_gap_everything_begins_anew_at_its_own_index(restart: int) -> None:
-    windower = Windower(MODELS)
-    list(windower.push(AudioBlock(0, noise(1.0, seed=5))))
-    list(windower.flush())
-    windower.restart(restart)
-    assert windower.end_sample == restart
-    found = [w for block in blocks(AUDIO, [977], restart) for w in windower.push(block)]
-    found += windower.flush()
-    moved = [(i, f - restart, e - restart, *more) for i, f, e, *more in every_field(found)]
-    assert moved == WHOLE
+@pytest.mark.parametrize("model", MODELS)
+def test_the_windows_of_a_recording_are_those_of_the_stream(model: WindowRequest) -> None:
+    found = [(0, window) for window in windows_of(model, blocks(AUDIO))]
+    assert every_field(found) == every_field(windows([model], blocks(AUDIO)))
 
 
-class TestFlush:
+class TestLateModels:
+    """A model that is not ready for its windows loses none, as far as is promised."""
+
+    @pytest.mark.parametrize("model", MODELS)
+    def test_windows_wait_in_the_features(self, model: WindowRequest) -> None:
+        late = Listening(model)
+        hop = model.window.hop_samples
+        audio = noise(9, seed=4)
+        ends = 0
+        for begin in range(0, len(audio), MOST_AT_ONCE):
+            while late.cursors[0].behind > MOST_BEHIND:
+                window = late.cursors[0].next()
+                assert window is not None
+                ends += hop
+                assert window.end_sample == ends
+                expected = windows([model], blocks(audio[:ends]))
+                assert window.data.tobytes() == expected[ends // hop - 1][1].data.tobytes()
+            late.stretch.push(audio[begin : begin + MOST_AT_ONCE])
+        assert ends > 5 * hop or hop > SAMPLE_RATE
+
+    def test_after_a_window_that_was_left_out_the_next_shows_its_sound_as_new(self) -> None:
+        listening = Listening(request(RAW, 16_000, 4000))
+        listening.stretch.push(AUDIO[:16_000])
+        cursor = listening.cursors[0]
+        assert cursor.skip()
+        assert cursor.skip()
+        window = cursor.next()
+        assert window is not None
+        assert (window.first_sample, window.end_sample, window.new_samples) == (0, 12_000, 12_000)
+        power = np.square(AUDIO[:12_000].astype(np.float64)).mean()
+        assert window.power == pytest.approx(power, rel=1e-12)
+
+    def test_nothing_is_new_in_a_window_that_it_does_not_show(self) -> None:
+        """However much was left out: else a sound would seem to begin before its window."""
+        listening = Listening(request(RAW, 8000, 4000))
+        cursor = listening.cursors[0]
+        listening.stretch.push(AUDIO[:16_000])
+        assert cursor.next()
+        for _ in range(2):
+            assert cursor.skip()
+        listening.stretch.push(AUDIO[16_000:20_000])
+        assert cursor.skip()
+        window = cursor.next()
+        assert window is not None
+        assert (window.first_sample, window.end_sample, window.new_samples) == (
+            12_000,
+            20_000,
+            8000,
+        )
+
+    def test_there_is_nothing_to_leave_out_where_nothing_is_complete(self) -> None:
+        listening = Listening(request(RAW, 8000, 4000))
+        listening.stretch.push(AUDIO[:3999])
+        assert not listening.cursors[0].skip()
+        assert listening.cursors[0].left == 3999
+
+    def test_what_is_left_at_an_end_can_be_left_out(self) -> None:
+        listening = Listening(request(RAW, 16_000, 4000))
+        listening.push(AUDIO[:18_500])
+        listening.stretch.ended = True
+        count = 0
+        while listening.cursors[0].skip():
+            count += 1
+        assert (count, listening.cursors[0].next(), listening.cursors[0].left) == (4, None, 0)
+
+
+class TestEnd:
     def test_shows_the_tail_then_lets_the_trailing_edge_pass(self) -> None:
-        windower = Windower([request(RAW, 16_000, 4000)])
-        list(windower.push(AudioBlock(0, AUDIO[:18_500])))
-        assert spans(windower.flush()) == [
+        listening = Listening(request(RAW, 16_000, 4000))
+        listening.push(AUDIO[:18_500])
+        assert spans(listening.end()) == [
             (2500, 18_500, 2500),
             (6500, 18_500, 0),
             (10_500, 18_500, 0),
@@ -197,14 +287,14 @@ class TestFlush:
 
     def test_ends_with_a_window_of_one_hop_whatever_the_length(self) -> None:
         """Else a sound that ended less than two hops before would seem to go on."""
-        windower = Windower([request(RAW, 10_000, 4000)])
-        list(windower.push(AudioBlock(0, AUDIO[:16_000])))
-        assert spans(windower.flush()) == [(10_000, 16_000, 0), (12_000, 16_000, 0)]
+        listening = Listening(request(RAW, 10_000, 4000))
+        listening.push(AUDIO[:16_000])
+        assert spans(listening.end()) == [(10_000, 16_000, 0), (12_000, 16_000, 0)]
 
     def test_begins_where_a_frame_does(self) -> None:
-        windower = Windower([request(Fbank(), 16_000, 4000)])
-        list(windower.push(AudioBlock(0, AUDIO[:18_500])))
-        assert spans(windower.flush()) == [
+        listening = Listening(request(Fbank(), 16_000, 4000))
+        listening.push(AUDIO[:18_500])
+        assert spans(listening.end()) == [
             (2560, 18_500, 2500),
             (6560, 18_500, 0),
             (10_560, 18_500, 0),
@@ -212,14 +302,14 @@ class TestFlush:
         ]
 
     def test_shows_only_the_tail_to_a_model_that_scores_frames(self) -> None:
-        windower = Windower([request(RAW, 16_000, 4000, trailing=False)])
-        list(windower.push(AudioBlock(0, AUDIO[:18_500])))
-        assert spans(windower.flush()) == [(2500, 18_500, 2500)]
+        listening = Listening(request(RAW, 16_000, 4000, trailing=False))
+        listening.push(AUDIO[:18_500])
+        assert spans(listening.end()) == [(2500, 18_500, 2500)]
 
     def test_shows_nothing_twice(self) -> None:
-        windower = Windower([request(RAW, 16_000, 4000, trailing=False)])
-        list(windower.push(AudioBlock(0, AUDIO[:20_000])))
-        assert list(windower.flush()) == []
+        listening = Listening(request(RAW, 16_000, 4000, trailing=False))
+        listening.push(AUDIO[:20_000])
+        assert listening.end() == []
 
     def test_answers_for_sound_shorter_than_a_hop(self) -> None:
         for model in MODELS:
@@ -228,7 +318,7 @@ class TestFlush:
             assert window.new_samples == 1000
 
     def test_has_nothing_to_show_of_nothing(self) -> None:
-        assert list(Windower(MODELS).flush()) == []
+        assert Listening(*MODELS).end() == []
 
     def test_works_with_a_hop_shorter_than_a_frame(self) -> None:
         found = spans(windows([request(Fbank(), 1600, 160)], blocks(AUDIO[:4000])))
@@ -244,9 +334,8 @@ def test_padding_is_that_of_the_extractor_of_ast(end: int) -> None:
     transformers = pytest.importorskip("transformers", reason="needs the extra 'export'")
     pytest.importorskip("torch", reason="needs the extra 'export'")
     audio = noise(13, seed=2)
-    windower = Windower([request(Fbank(), 163_840, 8000, pad=2)])
-    found = [w for _, w in windower.push(AudioBlock(0, audio[:end]))]
-    found += [w for _, w in windower.flush() if w.new_samples]
+    model = request(Fbank(), 163_840, 8000, pad=2)
+    found = [w for w in windows_of(model, blocks(audio[:end])) if w.new_samples]
     samples = audio[found[-1].first_sample : end]
     assert len(samples) == min(end, 163_840)
     theirs = transformers.ASTFeatureExtractor()(

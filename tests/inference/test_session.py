@@ -14,7 +14,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from detector.errors import BundleError, ProviderError
 from detector.inference.bundle import load_bundle
-from detector.inference.session import Session, activate
+from detector.inference.decoding import activate
+from detector.inference.session import Session
 from detector.records import FloatArray, Window
 from detector.spec import Activation
 from tests.bundles import (

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from detector.errors import ModelFailedError
 from detector.inference.bundle import load_bundle
 from detector.inference.session import Session
-from detector.inference.worker import Worker
-from detector.records import Scores, Window
+from detector.inference.worker import MOST_FAILURES, Worker
+from detector.records import Scores, Unscored, Window
 from tests.bundles import loudness_bundle
 
 PATIENCE_S = 10
@@ -46,14 +47,15 @@ def window(end_sample: int, *, amplitude: float = 0.0, size: int = 16_000) -> Wi
 def test_each_request_gets_its_own_answer(session: HeldSession) -> None:
     session.go_on.set()
 
-    async def run() -> list[Scores]:
+    async def run() -> list[Scores | Unscored]:
         worker = Worker(session)
         asked = [worker.score(window(i, amplitude=i % 2)) for i in range(20)]
-        return await asyncio.wait_for(asyncio.gather(*asked), PATIENCE_S)
+        return list(await asyncio.wait_for(asyncio.gather(*asked), PATIENCE_S))
 
     answers = asyncio.run(run())
     assert [scores.end_sample for scores in answers] == list(range(20))
     for i, scores in enumerate(answers):
+        assert isinstance(scores, Scores)
         assert scores.clip is not None
         assert scores.clip[0] == pytest.approx(i % 2, abs=1e-3)
 
@@ -64,21 +66,56 @@ def test_the_event_loop_goes_on_while_a_window_is_scored(session: HeldSession) -
         await asyncio.to_thread(session.begun.wait, PATIENCE_S)
         assert not answer.done()
         session.go_on.set()
-        assert (await asyncio.wait_for(answer, PATIENCE_S)).end_sample == 1
+        scores = await asyncio.wait_for(answer, PATIENCE_S)
+        assert scores.end_sample == 1
 
     asyncio.run(run())
 
 
-def test_an_exception_reaches_who_asked_and_nobody_else(session: HeldSession) -> None:
+def test_a_window_that_cannot_be_scored_is_unscored_and_the_next_one_is_not(
+    session: HeldSession,
+) -> None:
     session.go_on.set()
 
     async def run() -> None:
         worker = Worker(session)
-        wrong, right = worker.score(window(1, size=99)), worker.score(window(2))
-        answers = await asyncio.gather(wrong, right, return_exceptions=True)
-        assert isinstance(answers[0], Exception)
-        assert "99" in str(answers[0])
-        assert isinstance(answers[1], Scores)
+        for _ in range(2 * MOST_FAILURES):
+            wrong, right = worker.score(window(1, size=99)), worker.score(window(2))
+            answers = await asyncio.gather(wrong, right)
+            assert answers[0] == Unscored(0, 1, "unscored")
+            assert isinstance(answers[1], Scores)
+
+    asyncio.run(run())
+
+
+def test_a_model_that_fails_time_and_again_is_given_up(session: HeldSession) -> None:
+    session.go_on.set()
+
+    async def run() -> None:
+        worker = Worker(session)
+        for _ in range(MOST_FAILURES - 1):
+            assert isinstance(await worker.score(window(1, size=99)), Unscored)
+        with pytest.raises(
+            ModelFailedError, match=f"loudness@1 has failed {MOST_FAILURES} times"
+        ) as e:
+            await worker.score(window(1, size=99))
+        assert e.value.exit_code == 5
+        assert "99" in str(e.value)
+
+    asyncio.run(run())
+
+
+def test_a_worker_is_closed_when_it_has_done_what_it_was_asked_and_not_while_it_hangs(
+    session: HeldSession,
+) -> None:
+    async def run() -> None:
+        worker = Worker(session)
+        answer = asyncio.create_task(worker.score(window(1)))
+        await asyncio.to_thread(session.begun.wait, PATIENCE_S)
+        assert not await worker.close(0.05)
+        session.go_on.set()
+        assert isinstance(await asyncio.wait_for(answer, PATIENCE_S), Scores)
+        assert await worker.close(PATIENCE_S)
 
     asyncio.run(run())
 

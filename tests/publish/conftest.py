@@ -10,7 +10,7 @@ import pytest
 import structlog
 
 from detector.publish.mqtt import publisher as mqtt
-from detector.publish.mqtt import sparse_log as sparsely
+from detector.publish.mqtt import rate_limited_log
 from tests.broker import broker
 from tests.publish.helpers import Logs
 
@@ -51,7 +51,10 @@ def logs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Logs]:
         wrapper_class=structlog.make_filtering_bound_logger(logging.NOTSET),
         cache_logger_on_first_use=False,
     )
-    for module in (mqtt, sparsely):  # a logger may have been cached with its old configuration
+    for module in (
+        mqtt,
+        rate_limited_log,
+    ):  # a logger may have been cached with its old configuration
         monkeypatch.setattr(module, "log", structlog.get_logger())
     yield tap
     structlog.configure(**before)

@@ -17,6 +17,7 @@ from detector.publish.mqtt.publisher import MqttPublisher
 from detector.publish.outbox.durable import DurableOutbox
 from detector.records import EventType
 from detector.settings.mqtt import MqttSettings
+from detector.stats import SourceStats, Stats
 from tests.broker import Broker
 
 NODE = "attic"
@@ -80,6 +81,10 @@ def gap() -> GapMessage:
     return GapMessage(
         node=NODE, source="hall", begin=NOON, end=NOON, duration_s=0.0, reason="stall"
     )
+
+
+def stats(uptime_s: int = 7) -> Stats:
+    return Stats(uptime_s=uptime_s, sources={"hall": SourceStats(status="listening")})
 
 
 def sequences(payloads: list[str]) -> list[int]:

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from detector.publish.outbox.batches import DeadLetter
+from detector.publish.outbox.changes import DeadLetter
 from detector.publish.outbox.durable import DurableOutbox
-from detector.publish.outbox.outbox import Waiting
+from detector.publish.outbox.entries import OutboxEntry
 from detector.publish.outbox.store import Store
 from tests.publish.helpers import event
 
@@ -29,9 +29,9 @@ async def stored(outbox: DurableOutbox) -> None:
     await until(lambda: not outbox.unstored)
 
 
-async def take_all(outbox: DurableOutbox) -> list[Waiting]:
+async def take_all(outbox: DurableOutbox) -> list[OutboxEntry]:
     """All that wait, in the order in which they are to be sent."""
-    found: list[Waiting] = []
+    found: list[OutboxEntry] = []
     while len(outbox):
         await until(lambda: outbox.oldest() or not len(outbox))
         if (waiting := outbox.oldest()) is not None:
@@ -43,7 +43,7 @@ async def take_all(outbox: DurableOutbox) -> list[Waiting]:
 async def left_in(folder: Path) -> list[int]:
     """Sequence numbers that the next life finds."""
     async with opened(folder) as outbox:
-        return [waiting.letter.sequence for waiting in await take_all(outbox)]
+        return [waiting.message.sequence for waiting in await take_all(outbox)]
 
 
 async def fill(folder: Path, first: int, last: int) -> None:
@@ -55,4 +55,4 @@ async def fill(folder: Path, first: int, last: int) -> None:
 def dead_letters(folder: Path) -> list[DeadLetter]:
     store = Store(folder, 1000, 2**25, "boot", lambda *_: None)
     with contextlib.closing(store):
-        return store.dead()
+        return store.dead_letters()

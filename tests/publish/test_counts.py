@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from detector.publish.mqtt.publisher import MqttPublisher
-from detector.publish.outbox import durable
+from detector.publish.outbox import contents
 from detector.publish.outbox.durable import DurableOutbox
-from detector.publish.outbox.outbox import MemoryOutbox
+from detector.publish.outbox.memory import MemoryOutbox
 from tests.broker import Broker
 from tests.publish.helpers import NODE, Logs, delivering, event, publishing
 from tests.publish.outboxes import (
@@ -67,7 +67,7 @@ async def test_dead_letters_of_lives_that_began_without_the_disk_are_all_kept(
             outbox = await contextlib.AsyncExitStack().enter_async_context(opened(folder))
             outbox.put(event(life), 0.0)
             await reject_next(outbox)
-        await until(lambda: outbox.stats()["storage"] == "ok")  # noqa: B023
+        await until(lambda: outbox.stats().storage == "ok")  # noqa: B023
         assert outbox.rejected == life
         await outbox.__aexit__(None, None, None)
     assert [dead.body for dead in dead_letters(folder)] == [
@@ -87,7 +87,7 @@ async def test_an_event_refused_while_the_disk_comes_back_is_one_dead_letter(
         assert on_its_way is not None
     await stored(outbox)
     outbox.reject(on_its_way, "topic", "reason")
-    assert [w.letter.sequence for w in await take_all(outbox)] == [2]
+    assert [w.message.sequence for w in await take_all(outbox)] == [2]
     assert outbox.rejected == 1
     await outbox.__aexit__(None, None, None)
     assert await left_in(folder) == []
@@ -97,7 +97,7 @@ async def test_an_event_refused_while_the_disk_comes_back_is_one_dead_letter(
 async def test_dead_letters_beyond_what_memory_holds_are_counted_in_the_next_life_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logs: Logs
 ) -> None:
-    monkeypatch.setattr(durable, "_DEAD_AT_ONCE", 3)
+    monkeypatch.setattr(contents, "DEAD_AT_ONCE", 3)
     folder = tmp_path / "state"
     with unusable(folder):
         outbox = await contextlib.AsyncExitStack().enter_async_context(opened(folder))
@@ -105,12 +105,12 @@ async def test_dead_letters_beyond_what_memory_holds_are_counted_in_the_next_lif
             outbox.put(event(sequence), 0.0)
             await reject_next(outbox)
         assert outbox.rejected == 10
-    await until(lambda: outbox.stats()["storage"] == "ok")
+    await until(lambda: outbox.stats().storage == "ok")
     assert outbox.rejected == 10
     await outbox.__aexit__(None, None, None)
     assert len([e for e in logs.at("error") if "too many dead letters" in e["event"]]) == 1
     async with opened(folder) as outbox:
-        assert (outbox.rejected, outbox.stats()["dead_letters"]) == (10, 3)
+        assert (outbox.rejected, outbox.stats().dead_letters) == (10, 3)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -137,12 +137,12 @@ async def test_what_an_earlier_life_has_dropped_is_not_said_again(
     folder = tmp_path / "state"
     async with opened(folder, rows=5) as outbox:
         for sequence in range(1, 11):
-            outbox.put(event(sequence), 0.0)
+            outbox.put(event(sequence, "end"), 0.0)
     with unusable(folder):
         outbox = await contextlib.AsyncExitStack().enter_async_context(opened(folder, rows=5))
         MqttPublisher(Broker(tmp_path).settings(), NODE, outbox)
     await until(lambda: outbox.dropped == 5)
-    await until(lambda: outbox.stats()["storage"] == "ok")
+    await until(lambda: outbox.stats().storage == "ok")
     await outbox.__aexit__(None, None, None)
     assert logs.at("warning") == []
 
@@ -153,7 +153,7 @@ async def test_drops_are_said_wherever_they_happen(tmp_path: Path, logs: Logs) -
     async with delivering(settings, tmp_path / "state") as publisher:
         for sequence in range(1, 6):
             publisher.event(event(sequence))
-        await until(lambda: not publisher.counts()["unstored_events"])
+        await until(lambda: not publisher.delivery().unstored_events)
         publisher.event(event(6))
         await until(lambda: publisher.dropped_events)
         assert [e["dropped_events"] for e in logs.at("warning") if "dropped" in e["event"]] == [1]
@@ -199,11 +199,11 @@ def test_what_was_sent_while_nothing_could_be_stored_is_not_lost_with_the_proces
         "        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"  # the watermark's size
         "        for sequence in range(6, 26):\n"
         "            outbox.put(event(sequence), 0.0)\n"
-        "        await until(lambda: outbox.stats()['storage'] != 'ok')\n"
+        "        await until(lambda: outbox.stats().storage != 'ok')\n"
         "        for _ in range(15):\n"
         "            outbox.remove(outbox.oldest().ticket)\n"
-        "        tried = outbox._retry_at\n"
-        "        await until(lambda: outbox._retry_at > tried)\n"
+        "        tried = outbox._disk.retry_at\n"
+        "        await until(lambda: outbox._disk.retry_at > tried)\n"
         "        os.kill(os.getpid(), 9)\n"
         "asyncio.run(main())\n"
     )
@@ -214,7 +214,7 @@ def test_what_was_sent_while_nothing_could_be_stored_is_not_lost_with_the_proces
 
     async def lost() -> tuple[int, int]:
         async with opened(tmp_path) as outbox:
-            return int(outbox.stats()["lost_events"]), outbox.sequence("hall")
+            return outbox.stats().lost_events, outbox.sequence("hall")
 
     assert asyncio.run(lost()) == (5, 25)
     assert asyncio.run(lost()) == (5, 25), "and they are not counted again"

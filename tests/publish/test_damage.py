@@ -55,9 +55,9 @@ async def test_whatever_is_cut_off_is_noticed_and_the_rest_is_in_order(
         victim = folder / (NAME if case % 4 == 0 else f"{NAME}-wal")
         os.truncate(victim, rng.randrange(victim.stat().st_size))
         async with opened(folder) as outbox:
-            lost = int(outbox.stats()["lost_events"])
+            lost = outbox.stats().lost_events
             set_aside = damaged(folder)
-            sequences = [w.letter.sequence for w in await take_all(outbox)]
+            sequences = [w.message.sequence for w in await take_all(outbox)]
             assert outbox.sequence("hall") == 300, "numbers are not given twice"
             outbox.put(event(301), 0.0)
             await stored(outbox)
@@ -86,7 +86,7 @@ async def test_flipped_bytes_are_noticed_and_never_sent(
         victim.write_bytes(content)
         logs.entries.clear()
         async with opened(folder) as outbox:
-            bodies = [w.letter.body for w in await take_all(outbox)]
+            bodies = [w.message.body for w in await take_all(outbox)]
             rejected = outbox.rejected
         assert set(bodies) <= genuine
         if len(bodies) < 300:
@@ -131,7 +131,7 @@ async def test_a_file_that_is_damaged_while_it_is_used_is_set_aside_too(
         content = bytearray(victim.read_bytes())
         content[4096:] = os.urandom(len(content) - 4096)
         victim.write_bytes(content)
-        found = [w.letter.sequence for w in await take_all(outbox)]
+        found = [w.message.sequence for w in await take_all(outbox)]
         assert found[:200] == list(range(1, 201)), "what was in memory is sent"
         outbox.put(event(1001), 0.0)
         await stored(outbox)

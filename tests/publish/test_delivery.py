@@ -27,6 +27,7 @@ from tests.publish.helpers import (
     publishing,
     received,
     sequences,
+    stats,
 )
 from tests.publish.outboxes import dead_letters
 
@@ -178,11 +179,11 @@ async def test_row_8_beyond_the_cap_the_oldest_is_dropped_counted_and_said(
         async with broker.subscriber() as seen:
             async with delivering(settings, tmp_path / "state") as publisher:
                 assert await publisher.drain(5) == 0
-                publisher.stats(publisher.counts())
+                publisher.stats(stats())
                 await seen.until(lambda s: s.on("detector/attic/stats"))
             assert sequences(seen.on(EVENTS)) == list(range(31, 51))
-            stats = json.loads(seen.on("detector/attic/stats")[0])
-            assert (stats["queued_events"], stats["dropped_events"]) == (0, 30)
+            counted = json.loads(seen.on("detector/attic/stats")[0])
+            assert (counted["queued_events"], counted["dropped_events"]) == (0, 30)
 
 
 async def test_row_11_denied_topic_is_an_error_and_a_dead_letter(
@@ -201,8 +202,8 @@ async def test_row_11_denied_topic_is_an_error_and_a_dead_letter(
                 publisher.event(event(2, label="allowed"))
                 await seen.until(lambda s: s.on(EVENTS))
                 assert await publisher.drain(5) == 0
-                assert publisher.counts()["rejected_events"] == 1
-                assert publisher.counts()["dead_letters"] == 1
+                assert publisher.delivery().rejected_events == 1
+                assert publisher.delivery().dead_letters == 1
             assert sequences(seen.on(EVENTS)) == [2]
     (error,) = logs.at("error")
     assert error["topic"] == "detector/attic/hall/events/denied"
@@ -266,7 +267,7 @@ async def test_what_is_no_longer_configured_is_off_and_then_cleared(
             publisher.declare("yard", ["siren"])
             publisher.source_status("yard", "listening")
             publisher.retain("ha/attic/config", "{}")
-            publisher.stats({})
+            publisher.stats(stats())
             publisher.event(event(1, source="yard", label="siren"))
             await seen.until(lambda s: s.last(old[0]) == "ON")
             await seen.until(lambda s: s.last(old[2]) == "{}")

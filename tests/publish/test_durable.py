@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from detector.errors import StateError
-from detector.publish.outbox import store as store_module
+from detector.publish.outbox import tables
 from detector.publish.outbox.store import NAME, look
 from tests.publish.helpers import Logs, event, gap
 from tests.publish.outboxes import dead_letters, fill, left_in, opened, stored, take_all, until
@@ -27,7 +27,7 @@ async def test_what_was_put_in_is_there_in_another_life(tmp_path: Path) -> None:
         assert len(outbox) == 3
         found = await take_all(outbox)
         assert found[0] == first
-        assert [w.letter.body for w in found] == [
+        assert [w.message.body for w in found] == [
             m.to_json() for m in (event(1), gap(), event(2, label="siren", name="Sirène"))
         ]
         assert [w.since for w in found] == [1.0, 2.0, 3.0]
@@ -54,7 +54,7 @@ async def test_far_more_than_is_held_in_memory_comes_in_order(tmp_path: Path) ->
             outbox.put(event(sequence), 0.0)
             if sequence == 1500:
                 await stored(outbox)
-        assert [w.letter.sequence for w in await take_all(outbox)] == list(range(1, 3001))
+        assert [w.message.sequence for w in await take_all(outbox)] == list(range(1, 3001))
 
 
 async def test_what_is_on_its_way_is_passed_over_and_kept(tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ async def test_beyond_its_bounds_the_oldest_is_dropped_and_counted_for_good(
         left = len(outbox)
         assert 40 <= left <= 60
         assert outbox.dropped == 200 - left
-        assert [w.letter.sequence for w in await take_all(outbox)] == list(range(201 - left, 201))
+        assert [w.message.sequence for w in await take_all(outbox)] == list(range(201 - left, 201))
     async with opened(tmp_path, **bounds) as outbox:
         assert outbox.dropped == 200 - left
 
@@ -102,20 +102,20 @@ async def test_a_dead_letter_is_kept_with_reason_and_time_and_the_queue_moves_on
         outbox.reject(poison, "detector/attic/hall/events/dog_bark", "Not authorized")
         following = outbox.oldest()
         assert following is not None
-        assert following.letter.sequence == 2
+        assert following.message.sequence == 2
         assert (outbox.rejected, len(outbox)) == (1, 1)
     (dead,) = dead_letters(tmp_path)
     assert (dead.topic, dead.reason) == ("detector/attic/hall/events/dog_bark", "Not authorized")
     assert dead.body == event(1).to_json()
     assert dead.at.startswith("20")
     async with opened(tmp_path) as outbox:
-        assert outbox.rejected == outbox.stats()["dead_letters"] == 1
+        assert outbox.rejected == outbox.stats().dead_letters == 1
 
 
 async def test_dead_letters_are_bounded_and_all_of_them_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_module, "_DEAD_ROWS", 5)
+    monkeypatch.setattr(tables, "_DEAD_ROWS", 5)
     async with opened(tmp_path) as outbox:
         for sequence in range(1, 21):
             outbox.put(event(sequence), 0.0)
@@ -131,15 +131,15 @@ async def test_dead_letters_are_bounded_and_all_of_them_counted(
 
 async def test_retained_topics_are_remembered_until_they_are_forgotten(tmp_path: Path) -> None:
     async with opened(tmp_path) as outbox:
-        outbox.remember("a/state/dog")
-        outbox.remember("a/state/cat")
+        outbox.add_retained_topic("a/state/dog")
+        outbox.add_retained_topic("a/state/cat")
     async with opened(tmp_path) as outbox:
-        assert set(outbox.told) == {"a/state/dog", "a/state/cat"}
-        outbox.forget("a/state/dog")
-        outbox.remember("a/state/dog")
-        outbox.forget("a/state/cat")
+        assert set(outbox.retained_topics) == {"a/state/dog", "a/state/cat"}
+        outbox.discard_retained_topic("a/state/dog")
+        outbox.add_retained_topic("a/state/dog")
+        outbox.discard_retained_topic("a/state/cat")
     async with opened(tmp_path) as outbox:
-        assert set(outbox.told) == {"a/state/dog"}
+        assert set(outbox.retained_topics) == {"a/state/dog"}
 
 
 async def test_what_waited_while_the_machine_was_off_has_waited_long(tmp_path: Path) -> None:
@@ -199,7 +199,7 @@ async def test_any_order_of_events_failures_and_lives_loses_and_repeats_nothing(
                         case "send":
                             waiting = outbox.oldest(on_their_way)
                             if waiting is not None and len(on_their_way) < 20:
-                                on_their_way[waiting.ticket] = waiting.letter.sequence
+                                on_their_way[waiting.ticket] = waiting.message.sequence
                         case "confirm" if on_their_way:
                             ticket = rng.choice(list(on_their_way))
                             delivered.append(on_their_way.pop(ticket))

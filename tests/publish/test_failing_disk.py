@@ -21,13 +21,13 @@ async def test_a_file_in_the_place_of_the_folder_is_said_and_events_wait_in_memo
     async with opened(tmp_path / "state") as outbox:
         for sequence in (1, 2):
             outbox.put(event(sequence), 0.0)
-        assert [w.letter.sequence for w in await take_all(outbox)] == [1, 2]
+        assert [w.message.sequence for w in await take_all(outbox)] == [1, 2]
         outbox.put(event(3), 0.0)
         assert outbox.unstored == 1
-        assert str(tmp_path / "state") in str(outbox.stats()["storage"])
+        assert str(tmp_path / "state") in outbox.stats().storage
         (tmp_path / "state").unlink()  # and it heals
         await stored(outbox)
-        assert outbox.stats()["storage"] == "ok"
+        assert outbox.stats().storage == "ok"
     assert await left_in(tmp_path / "state") == [3]
     assert [entry["event"][:25] for entry in logs.at("error")] == ["events cannot be stored: "]
 
@@ -87,13 +87,13 @@ async def test_disk_that_takes_nothing_more_is_said_and_healed(tmp_path: Path, l
         try:
             for sequence in (2, 3):
                 outbox.put(event(sequence), 0.0)
-            await until(lambda: outbox.stats()["storage"] != "ok")
-            assert [w.letter.sequence for w in await take_all(outbox)] == [1, 2, 3]
+            await until(lambda: outbox.stats().storage != "ok")
+            assert [w.message.sequence for w in await take_all(outbox)] == [1, 2, 3]
             outbox.put(event(4), 0.0)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         await stored(outbox)
-        assert outbox.stats()["storage"] == "ok"
+        assert outbox.stats().storage == "ok"
     assert await left_in(tmp_path) == [4]
     assert len(logs.at("error")) == 1
 
@@ -107,7 +107,7 @@ async def test_beginning_on_a_read_only_disk_goes_on_counting(disk: Disk) -> Non
         await until(outbox.oldest)
         disk.remount("rw")
         await stored(outbox)
-        assert [w.letter.sequence for w in await take_all(outbox)] == [1, 2, 3, 4, 5, 6]
+        assert [w.message.sequence for w in await take_all(outbox)] == [1, 2, 3, 4, 5, 6]
 
 
 @pytest.mark.parametrize("disk", ["512k", "1m"], indirect=True)
@@ -120,7 +120,7 @@ async def test_full_disk_first_costs_the_ballast_and_then_goes_to_memory_and_hea
         assert (disk.folder / "ballast").stat().st_size == Ballast.SIZE
         disk.fill_up()
         sequence = 1
-        while outbox.stats()["storage"] == "ok":
+        while outbox.stats().storage == "ok":
             sequence += 1
             outbox.put(event(sequence), 0.0)
             await asyncio.sleep(0.001)
@@ -137,11 +137,11 @@ async def test_full_disk_first_costs_the_ballast_and_then_goes_to_memory_and_hea
             await until(outbox.oldest)
             waiting = outbox.oldest()
             assert waiting is not None
-            found.append(waiting.letter.sequence)
+            found.append(waiting.message.sequence)
             outbox.remove(waiting.ticket)
         disk.free()
         await stored(outbox)
-        assert (outbox.stats()["storage"], outbox.dropped) == ("ok", 0)
+        assert (outbox.stats().storage, outbox.dropped) == ("ok", 0)
         outbox.put(event(sequence + 1), 0.0)
         await stored(outbox)
         if "1m" in request.node.name:  # the other one has no room to spare again
@@ -191,5 +191,5 @@ async def test_a_disk_that_failed_is_tried_now_and_then_though_nothing_is_left_t
         outbox._awake = counted  # type: ignore[method-assign]
         outbox._fail("the disk is full")
         outbox._wake.set()
-        await until(lambda: outbox.stats()["storage"] == "ok")
+        await until(lambda: outbox.stats().storage == "ok")
         assert tries < 20

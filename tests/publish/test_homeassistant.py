@@ -22,7 +22,7 @@ from detector.publish.homeassistant.discovery import (
     device_id,
     payload,
 )
-from detector.publish.messages import SourceStatus
+from detector.records import SourceStatus
 from detector.settings.homeassistant import HomeAssistantSettings
 from detector.settings.mqtt import MqttSettings
 from tests.broker import Broker, Subscriber
@@ -259,7 +259,7 @@ async def test_home_assistant_has_the_entities_and_they_live(broker: Broker) -> 
         assert attributes["label"] == "thunder"
 
         publisher.level("hall", 1e-4)
-        publisher._levels._began["hall"] = -1e9
+        publisher._levels._intervals["hall"].began = -1e9
         publisher.level("hall", 1e-4)
         await real.until("sensor.attic_hall_level", "-40.0")
 

@@ -1,12 +1,16 @@
 """The level of a source, now and then."""
 
-import pytest
+import tracemalloc
 
-from detector.publish.mqtt.level import Levels
+import pytest
+from pydantic import ValidationError
+
+from detector.publish.mqtt.level import LevelMeter
+from detector.settings.mqtt import MqttSettings
 
 
 def test_the_level_is_the_mean_power_of_an_interval() -> None:
-    levels = Levels(1.0)
+    levels = LevelMeter(1.0)
     told = [
         levels.push("hall", power, now) for now, power in ((0.0, 0.01), (0.5, 0.03), (1.0, 0.02))
     ]
@@ -15,7 +19,7 @@ def test_the_level_is_the_mean_power_of_an_interval() -> None:
 
 
 def test_sources_are_told_apart() -> None:
-    levels = Levels(1.0)
+    levels = LevelMeter(1.0)
     levels.push("hall", 1.0, 0.0)
     levels.push("yard", 1e-4, 0.0)
     assert levels.push("yard", 1e-4, 1.0) == -40.0
@@ -23,9 +27,26 @@ def test_sources_are_told_apart() -> None:
 
 
 def test_digital_silence_has_a_floor() -> None:
-    levels = Levels(1.0)
+    levels = LevelMeter(1.0)
     assert [levels.push("hall", 0.0, now) for now in (0.0, 1.0)] == [None, -120.0]
 
 
 def test_an_interval_of_zero_gives_none() -> None:
-    assert [Levels(0).push("hall", 1.0, now) for now in (0.0, 100.0)] == [None, None]
+    assert [LevelMeter(0).push("hall", 1.0, now) for now in (0.0, 100.0)] == [None, None]
+
+
+def test_a_long_interval_takes_no_more_memory_than_a_short_one() -> None:
+    levels = LevelMeter(3600.0)
+    levels.push("hall", 0.5, 0.0)
+    tracemalloc.start()
+    for block in range(36_000):
+        levels.push("hall", 0.5, block / 10)
+    grown, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert grown < 10_000
+
+
+def test_an_interval_of_more_than_an_hour_is_refused() -> None:
+    assert MqttSettings(level_interval_s=3600).level_interval_s == 3600
+    with pytest.raises(ValidationError, match="level_interval_s"):
+        MqttSettings(level_interval_s=3601)

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.publish.messages import EventMessage, GapMessage, Narrator, segment_id
+from detector.publish.messages import EventMessage, GapMessage, MessageFactory, segment_id
 from detector.records import SAMPLE_RATE, Event, Gap
 from tests.publish.helpers import NOON, event, gap
 
@@ -56,7 +56,7 @@ def test_schema_file_is_what_the_code_says() -> None:
 
 
 def test_event_is_the_documented_object_with_its_keys_in_order() -> None:
-    narrator = Narrator("attic", "hall")
+    narrator = MessageFactory("attic", "hall")
     start = narrator.event(heard(), utc)
     end = narrator.event(heard("end", offset=1920 + 37440, truncated=True), utc)
     assert json.loads(end.to_json()) == {
@@ -84,11 +84,16 @@ def test_event_is_the_documented_object_with_its_keys_in_order() -> None:
 
 
 def test_gap_is_the_documented_object() -> None:
-    message = Narrator("attic", "hall").gap(Gap(SAMPLE_RATE, 8000, "stall"), utc)
+    message = MessageFactory("attic", "hall").gap(Gap(SAMPLE_RATE, 8000, "stall"), utc)
     assert message.to_json() == (
         '{"schema": 1, "node": "attic", "source": "hall", "begin": "2026-11-22T12:00:01.000Z", '
-        '"end": "2026-11-22T12:00:01.500Z", "duration_s": 0.5, "reason": "stall"}'
+        '"end": "2026-11-22T12:00:01.500Z", "duration_s": 0.5, "reason": "stall", "model": null}'
     )
+
+
+def test_gap_of_one_model_names_it() -> None:
+    message = MessageFactory("attic", "hall").gap(Gap(0, 8000, "unscored", "ast@1"), utc)
+    assert json.loads(message.to_json())["model"] == "ast@1"
 
 
 samples = st.integers(0, 10**12)
@@ -112,7 +117,7 @@ def events(draw: st.DrawFn) -> Event:
 def test_every_event_keeps_the_schema(
     validator: jsonschema.Draft202012Validator, said: Event
 ) -> None:
-    message = Narrator("attic", "hall").event(said, utc)
+    message = MessageFactory("attic", "hall").event(said, utc)
     found = json.loads(message.to_json())
     validator.validate(found)
     assert found["name"] == said.name
@@ -126,7 +131,7 @@ def test_every_event_keeps_the_schema(
 def test_every_gap_keeps_the_schema(
     validator: jsonschema.Draft202012Validator, first: int, length: int
 ) -> None:
-    message = Narrator("attic", "hall").gap(Gap(first, length, "overrun"), utc)
+    message = MessageFactory("attic", "hall").gap(Gap(first, length, "overrun"), utc)
     validator.validate(json.loads(message.to_json()))
     assert GapMessage.model_validate_json(message.to_json()) == message
 
@@ -201,7 +206,7 @@ def test_ids_sort_by_onset() -> None:
 
 
 def test_one_id_for_the_life_of_a_segment_though_the_clock_steps() -> None:
-    narrator = Narrator("attic", "hall")
+    narrator = MessageFactory("attic", "hall")
     start = narrator.event(heard(), utc)
     end = narrator.event(
         heard("end", offset=1920 + SAMPLE_RATE), lambda n: utc(n) - timedelta(hours=1)
@@ -213,7 +218,7 @@ def test_one_id_for_the_life_of_a_segment_though_the_clock_steps() -> None:
 
 def test_ids_differ_by_node_source_model_label_onset_and_salt() -> None:
     def identity(node: str = "a", source: str = "b", salt: str = "", **changes: Any) -> UUID:
-        return Narrator(node, source, salt).event(heard(**changes), utc).id
+        return MessageFactory(node, source, salt).event(heard(**changes), utc).id
 
     ids = {
         identity(),
@@ -229,12 +234,22 @@ def test_ids_differ_by_node_source_model_label_onset_and_salt() -> None:
 
 
 def test_sequence_counts_every_event_of_a_source() -> None:
-    narrator = Narrator("attic", "hall")
+    narrator = MessageFactory("attic", "hall")
     said = [narrator.event(heard(onset=n), utc).sequence for n in range(5)]
     assert said == [1, 2, 3, 4, 5]
 
 
 @pytest.mark.parametrize("level", [-math.inf, -300.0])
 def test_silence_has_a_level_that_json_can_hold(level: float) -> None:
-    message = Narrator("attic", "hall").event(heard(level_dbfs=level), utc)
+    message = MessageFactory("attic", "hall").event(heard(level_dbfs=level), utc)
     assert json.loads(message.to_json())["level_dbfs"] == -120.0
+
+
+def test_a_number_that_was_given_elsewhere_meanwhile_is_not_given_again() -> None:
+    last = 7
+    factory = MessageFactory("attic", "hall", last_sequence=lambda: last)
+    assert factory.event(heard(), utc).sequence == 8
+    last = 500  # an outbox on a disk that answers late
+    assert factory.event(heard(), utc).sequence == 501
+    last = 0
+    assert factory.event(heard(), utc).sequence == 502

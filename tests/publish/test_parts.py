@@ -6,9 +6,10 @@ from hypothesis import strategies as st
 
 from detector.publish import topics
 from detector.publish.mqtt.backoff import Backoff
-from detector.publish.mqtt.retained import RetainedValues
-from detector.publish.mqtt.sparse_log import SparseLog
-from detector.publish.outbox.outbox import Letter, MemoryOutbox
+from detector.publish.mqtt.rate_limited_log import RateLimitedLog
+from detector.publish.mqtt.retained_values import RetainedValues
+from detector.publish.outbox.entries import QueuedMessage
+from detector.publish.outbox.memory import MemoryOutbox
 from tests.publish.helpers import Logs, event, gap
 
 
@@ -46,7 +47,7 @@ def waiting(outbox: MemoryOutbox) -> list[int]:
     on_their_way: set[int] = set()
     while (oldest := outbox.oldest(besides=on_their_way)) is not None:
         on_their_way.add(oldest.ticket)
-        found.append(oldest.letter.sequence)
+        found.append(oldest.message.sequence)
     return found
 
 
@@ -73,11 +74,11 @@ def test_memory_outbox_agrees_with_a_list(steps: list[str]) -> None:
     assert outbox.dropped == dropped
 
 
-def test_letter_that_waited_says_so_and_is_else_the_same() -> None:
-    letter = Letter.of(event(7, name="Hündin"))
-    assert letter.body == event(7, name="Hündin").to_json()
-    assert letter.as_late() == letter.body.replace('"late": false', '"late": true')
-    gone = Letter.of(gap())
+def test_message_that_waited_says_so_and_is_else_the_same() -> None:
+    queued = QueuedMessage.of(event(7, name="Hündin"))
+    assert queued.body == event(7, name="Hündin").to_json()
+    assert queued.as_late() == queued.body.replace('"late": false', '"late": true')
+    gone = QueuedMessage.of(gap())
     assert gone.as_late() == gone.body == gap().to_json()
 
 
@@ -127,7 +128,7 @@ def test_pauses_double_up_to_the_longest_and_begin_anew() -> None:
 
 def test_what_goes_on_is_said_once_then_as_a_reminder_with_its_count(logs: Logs) -> None:
     now = 0.0
-    sparse = SparseLog(lambda: now)
+    sparse = RateLimitedLog(lambda: now)
     for now in (0.0, 1.0, 2.0, 599.0, 600.0, 601.0):  # noqa: B007 - read by the clock
         sparse.say("warning", "no broker", "gone", port=1)
     assert [(e["level"], e.get("times_since_last_said")) for e in logs.entries] == [
@@ -142,7 +143,7 @@ def test_what_goes_on_is_said_once_then_as_a_reminder_with_its_count(logs: Logs)
 
 @pytest.mark.parametrize(("cause", "level"), [("no broker", "warning"), ("no", "debug")])
 def test_forgotten_cause_is_news_again(cause: str, level: str, logs: Logs) -> None:
-    sparse = SparseLog(lambda: 0.0)
+    sparse = RateLimitedLog(lambda: 0.0)
     sparse.say("warning", "no broker", "gone")
     sparse.forget(cause, "unknown")
     sparse.say("warning", "no broker", "gone")
@@ -150,7 +151,7 @@ def test_forgotten_cause_is_news_again(cause: str, level: str, logs: Logs) -> No
 
 
 def test_only_so_many_causes_are_remembered(logs: Logs) -> None:
-    sparse = SparseLog(lambda: 0.0)
+    sparse = RateLimitedLog(lambda: 0.0)
     for word in range(2000):
         sparse.say("warning", f"refused {word}", "refused")
     sparse.say("warning", "refused 1999", "refused")

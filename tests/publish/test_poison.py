@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from paho.mqtt.packettypes import PacketTypes
 
-from detector.publish.mqtt.suspicion import Suspicion
+from detector.publish.mqtt.poison import PoisonDetector
 from tests.broker import Broker, Proxy
 from tests.publish.helpers import EVENTS, STATUS, Logs, event, publishing, sequences
 
@@ -42,7 +42,7 @@ async def test_event_on_which_the_broker_always_hangs_up_is_given_up(
         assert publisher.rejected_events == 1
         (error,) = logs.at("error")
         assert "hung up on it 5 times" in error["reason"]
-        assert publisher.counts()["rejected_values"] == 0
+        assert publisher.delivery().rejected_values == 0
 
 
 async def test_retained_value_on_which_the_broker_hangs_up_is_given_up_and_events_flow(
@@ -62,7 +62,7 @@ async def test_retained_value_on_which_the_broker_hangs_up_is_given_up_and_event
             f"x/{number}" for number in range(60) if number != 30
         }
         assert publisher.connected
-        assert (publisher.counts()["rejected_values"], publisher.rejected_events) == (1, 0)
+        assert (publisher.delivery().rejected_values, publisher.rejected_events) == (1, 0)
         (error,) = logs.at("error")
         assert error["topic"] == "x/30"
         assert "hung up on it 5 times" in error["reason"]
@@ -76,7 +76,7 @@ async def test_trouble_that_passes_keeps_no_value_from_the_broker(broker: Broker
         if (
             not from_client
             or packet[0] >> 4 != PacketTypes.PUBLISH
-            or lost == Suspicion.POISON_AFTER
+            or lost == PoisonDetector.POISON_AFTER
         ):
             return True
         lost += 1
@@ -89,7 +89,7 @@ async def test_trouble_that_passes_keeps_no_value_from_the_broker(broker: Broker
     ):
         publisher.event(event(1))
         await seen.until(lambda s: s.on(EVENTS))
-        assert publisher.counts()["rejected_values"] == 1, "what is always told first was blamed"
+        assert publisher.delivery().rejected_values == 1, "what is always told first was blamed"
         await seen.until(lambda s: s.last(STATUS) == "online")
 
 
@@ -141,7 +141,7 @@ async def test_nothing_is_blamed_for_a_broker_that_hangs_up_on_a_subscription(
         publisher.event(event(1))
         await seen.until(lambda s: s.on(EVENTS))
         assert seen.last(STATUS) == "online"
-        assert publisher.counts()["rejected_values"] == publisher.rejected_events == 0
+        assert publisher.delivery().rejected_values == publisher.rejected_events == 0
     assert attempts >= 15
     assert logs.at("error") == []
 
@@ -159,7 +159,7 @@ async def test_refused_value_is_told_again_as_soon_as_it_is_set_again(
             publisher.source_status("hall", "listening")
             await logs.until(lambda log: log.at("error"))
             assert logs.at("error")[0]["reason"] == "Not authorized"
-            assert publisher.counts()["rejected_values"] == 1
+            assert publisher.delivery().rejected_values == 1
             acl.write_text("topic readwrite #\n")
             broker.signal(signal.SIGHUP)
             publisher.retain("x/y", "z")

@@ -11,7 +11,7 @@ from detector.errors import BrokerError, DetectorError
 from detector.publish.mqtt.publisher import probe
 from detector.settings.mqtt import MqttSettings
 from tests.broker import Broker, free_port, write_passwords
-from tests.publish.helpers import NODE, STATUS, publishing
+from tests.publish.helpers import NODE, STATUS, publishing, stats
 
 pytestmark = pytest.mark.broker
 
@@ -23,7 +23,7 @@ async def test_probe_of_a_broker_that_answers_is_silent_and_leaves_the_daemon_al
         await seen.until(lambda s: s.last(STATUS) == "online")
         await probe(broker.settings(), NODE)
         assert publisher.connected
-        publisher.stats({})
+        publisher.stats(stats())
         await seen.until(lambda s: s.last("detector/attic/stats"))
         assert seen.on(STATUS) == ["online"]
 

@@ -7,6 +7,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -15,9 +16,9 @@ import pytest
 
 from detector.errors import StateError
 from detector.publish.outbox import durable
-from detector.publish.outbox.batches import Batch
+from detector.publish.outbox.changes import Loaded, PendingChanges
 from detector.publish.outbox.durable import DurableOutbox
-from detector.publish.outbox.outbox import Letter, Waiting
+from detector.publish.outbox.entries import OutboxEntry, QueuedMessage
 from detector.publish.outbox.store import Store
 from detector.publish.outbox.watermark import Watermark
 from tests.broker import Broker
@@ -59,8 +60,8 @@ async def waiting_for(folder: Path) -> AsyncIterator[tuple[DurableOutbox, Pipe]]
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(durable, "_SLOW_S", 0.2)
-    monkeypatch.setattr(durable, "_FLUSH_S", 0.5)
+    monkeypatch.setattr(durable, "SLOW_S", 0.2)
+    monkeypatch.setattr(durable, "FLUSH_S", 0.5)
 
 
 async def test_a_beginning_does_not_wait_for_a_disk_that_does_not_answer(
@@ -72,8 +73,8 @@ async def test_a_beginning_does_not_wait_for_a_disk_that_does_not_answer(
         outbox.put(event(1), 0.0)
         outbox.put(event(2), 0.0)
         await until(outbox.oldest)
-        assert [w.letter.sequence for w in await take_all(outbox)] == [1, 2]
-        assert "does not answer" in str(outbox.stats()["storage"])
+        assert [w.message.sequence for w in await take_all(outbox)] == [1, 2]
+        assert "does not answer" in outbox.stats().storage
         began = time.monotonic()
     assert time.monotonic() - began < 2, "neither does the end"
     assert len(logs.at("error")) == 1
@@ -87,11 +88,11 @@ async def test_what_lies_on_the_disk_joins_in_once_it_answers(tmp_path: Path) ->
         await until(outbox.oldest)
         on_its_way = outbox.oldest()
         assert on_its_way is not None
-        assert on_its_way.letter.sequence == 4
+        assert on_its_way.message.sequence == 4
         pipe.answer()
         await stored(outbox)
         outbox.remove(on_its_way.ticket)
-        assert outbox.stats()["storage"] == "ok"
+        assert outbox.stats().storage == "ok"
         assert outbox.sequence("hall") == 5
     assert await left_in(tmp_path) == [1, 2, 3, 5]
 
@@ -120,7 +121,7 @@ async def test_a_folder_that_is_taken_by_the_time_the_disk_answers_is_said(
         async with opened(tmp_path / "other"):
             (tmp_path / "other" / "outbox.sqlite3").rename(tmp_path / "outbox.sqlite3")
             pipe.answer()
-            await until(lambda: "another detector" in str(outbox.stats()["storage"]))
+            await until(lambda: "another detector" in outbox.stats().storage)
         outbox.put(event(1), 0.0)
         await until(outbox.oldest)
         assert [e["event"] for e in logs.at("error")][1:] == [
@@ -128,12 +129,48 @@ async def test_a_folder_that_is_taken_by_the_time_the_disk_answers_is_said(
         ]
 
 
+async def test_new_events_are_sent_from_memory_while_a_read_hangs_and_all_others_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The read waits in the thread of the disk, as it does for a disk that does not answer."""
+    answer = threading.Event()
+    read = Store.read
+
+    def hang(store: Store, after: int, most: int) -> Loaded:
+        answer.wait()
+        return read(store, after, most)
+
+    await fill(tmp_path, 1, 1500)
+    monkeypatch.setattr(Store, "read", hang)
+    try:
+        async with opened(tmp_path) as outbox:
+            for sequence in (1501, 1502):
+                outbox.put(event(sequence), 0.0)
+            await until(outbox.oldest)
+            sent = [entry.message.sequence for entry in await take_so_far(outbox)]
+            assert sent == [1501, 1502], "they are in order"
+            answer.set()
+            sent += [entry.message.sequence for entry in await take_all(outbox)]
+    finally:
+        answer.set()
+    assert sent == [1501, 1502, *range(1, 1501)], "nothing is lost, nothing comes twice"
+    assert await left_in(tmp_path) == []
+
+
+async def take_so_far(outbox: DurableOutbox) -> list[OutboxEntry]:
+    found = []
+    while (entry := outbox.oldest()) is not None:
+        found.append(entry)
+        outbox.remove(entry.ticket)
+    return found
+
+
 def test_a_process_ends_though_its_disk_does_not_answer(tmp_path: Path) -> None:
     program = (
         "import asyncio, sys\n"
         "from pathlib import Path\n"
-        "from detector.publish import durable\n"
-        "durable._SLOW_S = durable._FLUSH_S = 0.2\n"
+        "from detector.publish.outbox import durable\n"
+        "durable.SLOW_S = durable.FLUSH_S = 0.2\n"
         "async def main():\n"
         "    async with durable.DurableOutbox(Path(sys.argv[1]), 10, 2**20):\n"
         "        pass\n"
@@ -145,15 +182,15 @@ def test_a_process_ends_though_its_disk_does_not_answer(tmp_path: Path) -> None:
 
 
 def test_nothing_is_written_where_another_detector_has_the_folder(tmp_path: Path) -> None:
-    def batch(sequence: int) -> Batch:
-        added = Waiting(sequence, Letter.of(event(sequence)), 0.0)
-        return Batch(added=[added], watermark=Watermark(sequence, {"hall": sequence}))
+    def batch(sequence: int) -> PendingChanges:
+        added = OutboxEntry(sequence, QueuedMessage.of(event(sequence)), 0.0)
+        return PendingChanges(added=[added], watermark=Watermark(sequence, {"hall": sequence}))
 
     with contextlib.closing(_store(tmp_path)) as first, contextlib.closing(_store(tmp_path)) as two:
-        first.begin()
+        first.open()
         first.apply(batch(1))
         first.close()  # as after an error of the disk
-        two.begin()
+        two.open()
         two.apply(batch(2))
         before = {path: path.read_bytes() for path in tmp_path.iterdir()}
         with pytest.raises(StateError, match="another detector uses it"):

@@ -1,4 +1,4 @@
-"""States of labels that nobody declared: a model that spells words can hear any word."""
+"""LabelStates of labels that nobody declared: a model that spells words can hear any word."""
 
 import asyncio
 import contextlib
@@ -7,10 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from detector.publish.mqtt.states import States
+from detector.publish.mqtt.label_states import LabelStates
 from detector.publish.outbox.store import NAME
 from tests.broker import Broker, Proxy
-from tests.publish.helpers import EVENTS, STATUS, Logs, delivering, event, publishing, sequences
+from tests.publish.helpers import (
+    EVENTS,
+    STATUS,
+    Logs,
+    delivering,
+    event,
+    publishing,
+    sequences,
+    stats,
+)
 
 pytestmark = pytest.mark.broker
 
@@ -38,7 +47,7 @@ async def test_words_leave_nothing_behind_and_declared_labels_do(
                     await seen.until(lambda s: s.last(topic) == "")  # noqa: B023
             last = "detector/attic/hall/state/word_99"
             assert await publisher.drain(5) == 0
-            assert len(publisher._states) == 0
+            assert len(publisher._retained._states) == 0
             assert seen.on(last) == ["OFF", ""]
         assert sequences(seen.on(EVENTS)) == list(range(1, 201))
     async with broker.subscriber() as after:
@@ -81,7 +90,7 @@ async def test_a_word_said_again_while_it_is_cleared_stays_on(
         publisher.event(event(2, "end", label="hello", segment=said.id))
         await seen.until(lambda s: 3 in sequences(s.on(EVENTS)))
         assert await publisher.drain(5) == 0
-        publisher.stats({})
+        publisher.stats(stats())
         await seen.until(lambda s: s.on("detector/attic/stats"))
         assert seen.last(topic) == "ON"
 
@@ -103,7 +112,7 @@ async def test_a_word_that_is_declared_while_it_is_on_keeps_its_state(broker: Br
 async def test_words_heard_without_a_broker_have_only_so_many_states(
     tmp_path: Path, logs: Logs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(States, "PASSING", 20)
+    monkeypatch.setattr(LabelStates, "MOST_UNDECLARED", 20)
     with Broker(tmp_path) as broker:
         async with delivering(broker.settings(), tmp_path / "state") as publisher:
             for word in range(40):

@@ -1,18 +1,18 @@
-"""Events that are made of other events: how they are told, and what they say of score and level."""
+"""Segments that are made of other events, with their score and level."""
 
 from dataclasses import dataclass, replace
 from typing import Final
 
-from detector.events.segments.loudness import dbfs
+from detector.decibels import dbfs, mean_square
 from detector.records import Event, EventType
 
-MODEL: Final = "patterns@1"
+PATTERNS_MODEL: Final = "patterns@1"
 """What stands where other events have the model's name and version."""
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
-    """What a pattern's events are called, and how often one that goes on is told."""
+class CompositeLabel:
+    """What a pattern's events are called, and how often one that goes on is updated."""
 
     slug: str
     name: str
@@ -20,70 +20,72 @@ class Subject:
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
-    """Score and level of several events, each by its length."""
+class WeightedScore:
+    """Score and power of several events, each weighted by its length."""
 
     samples: int = 0
-    score: float = 0.0
-    """Sum over samples, as is power."""
-    power: float = 0.0
+    score_sum: float = 0.0
+    """Over all samples."""
+    power_sum: float = 0.0
     peak: float = 0.0
 
     @classmethod
-    def of(cls, event: Event, until: int) -> "Tally":
-        """Of an event that ended, or goes on and is known as far as `until`."""
-        offset = until if event.offset_sample is None else event.offset_sample
+    def of(cls, event: Event, known_until: int) -> "WeightedScore":
+        """Of an event that ended, or goes on and is known so far."""
+        offset = known_until if event.offset_sample is None else event.offset_sample
         samples = max(1, offset - event.onset_sample)
-        power = 10 ** (event.level_dbfs / 10)
+        power = mean_square(event.level_dbfs)
         return cls(samples, samples * event.mean, samples * power, event.peak)
 
-    def __add__(self, other: "Tally") -> "Tally":
-        return Tally(
+    def __add__(self, other: "WeightedScore") -> "WeightedScore":
+        return WeightedScore(
             self.samples + other.samples,
-            self.score + other.score,
-            self.power + other.power,
+            self.score_sum + other.score_sum,
+            self.power_sum + other.power_sum,
             max(self.peak, other.peak),
         )
 
 
-NOTHING: Final = Tally()
+NO_SCORE: Final = WeightedScore()
 
 
 @dataclass(frozen=True, slots=True)
-class Life:
-    """An event of a pattern, from its start to its end."""
+class CompositeSegment:
+    """A segment of a pattern, from its start to its end."""
 
-    subject: Subject
+    label: CompositeLabel
     onset_sample: int
     offset_sample: int
     """Where it ends if nothing follows."""
-    told_until: int
-    """How far the sound was known when it was last told of."""
-    tally: Tally = NOTHING
+    reported_until: int
+    """How far the sound was known when it was last reported."""
+    score: WeightedScore = NO_SCORE
 
-    def extended(self, offset_sample: int, tally: Tally) -> "Life":
+    def extended(self, offset_sample: int, score: WeightedScore) -> "CompositeSegment":
         """With more that belongs to it."""
         offset = max(self.offset_sample, offset_sample)
-        return replace(self, offset_sample=offset, tally=self.tally + tally)
+        return replace(self, offset_sample=offset, score=self.score + score)
 
-    def updated(self, until: int) -> "Life | None":
-        """As of now, if it is time to tell that it goes on."""
-        due = until - self.told_until >= self.subject.update_samples
-        return replace(self, told_until=until) if due else None
+    def if_update_is_due(self, known_until: int) -> "CompositeSegment | None":
+        """As of now, if it is time for an update."""
+        due = known_until - self.reported_until >= self.label.update_samples
+        return replace(self, reported_until=known_until) if due else None
 
-    def tell(self, kind: EventType, more: Tally = NOTHING, *, truncated: bool = False) -> Event:
-        """Say it; `more` is what goes on beside what has ended."""
-        tally = self.tally + more
-        samples = max(1, tally.samples)
+    def event(
+        self, kind: EventType, more: WeightedScore = NO_SCORE, *, truncated: bool = False
+    ) -> Event:
+        """An event of it; `more` is the score of what goes on beside what has ended."""
+        score = self.score + more
+        samples = max(1, score.samples)
         return Event(
             type=kind,
-            model=MODEL,
-            label=self.subject.slug,
-            name=self.subject.name,
+            model=PATTERNS_MODEL,
+            label=self.label.slug,
+            name=self.label.name,
             onset_sample=self.onset_sample,
             offset_sample=self.offset_sample if kind == "end" else None,
-            peak=tally.peak,
-            mean=min(tally.score / samples, tally.peak),
-            level_dbfs=dbfs(tally.power / samples),
+            peak=score.peak,
+            mean=min(score.score_sum / samples, score.peak),
+            level_dbfs=dbfs(score.power_sum / samples),
             truncated=truncated,
         )

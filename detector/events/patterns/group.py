@@ -2,90 +2,103 @@
 
 from collections.abc import Collection
 
-from detector.events.patterns.composite import NOTHING, Life, Subject, Tally
-from detector.events.patterns.streams import Heard
-from detector.records import Event
+from detector.events.patterns.composite import (
+    NO_SCORE,
+    CompositeLabel,
+    CompositeSegment,
+    WeightedScore,
+)
+from detector.events.patterns.streams import StreamUpdate
+from detector.records import Event, SegmentKey
 
 
 class Group:
     """Events of any of its labels that overlap, adjoin or follow closely are one."""
 
     def __init__(
-        self, subject: Subject, labels: Collection[str], merge_samples: int, free_from: int = 0
+        self,
+        label: CompositeLabel,
+        members: Collection[str],
+        merge_samples: int,
+        not_before: int = 0,
     ) -> None:
         """Set up for one source.
 
         Args:
-            subject: what it is called.
-            labels: slugs.
+            label: what its events are called.
+            members: the slugs of its labels.
             merge_samples: a pause of at most this ends nothing.
-            free_from: nothing begins before this.
+            not_before: nothing begins before this.
         """
-        self._subject = subject
-        self._labels = frozenset(labels)
+        self._label = label
+        self._members = frozenset(members)
         self._merge = merge_samples
-        self._sounding: dict[tuple[str, str, int], Event] = {}
-        self._life: Life | None = None
-        self._free_from = free_from
-        """Where the last one ended: labels told of late begin no event before that."""
+        self._active: dict[SegmentKey, Event] = {}
+        self._segment: CompositeSegment | None = None
+        self._not_before = not_before
+        """Where the last one ended: labels that come late begin none before that."""
         self._truncated = False
 
-    def take(self, heard: Heard, until: int) -> list[Event]:
-        """Take what one stream tells; all are known as far as `until`."""
+    def push(self, update: StreamUpdate, known_until: int) -> list[Event]:
+        """Take the update of one stream; all are known as far as `known_until`."""
         events = [
-            told
-            for event in heard.events
-            if event.label in self._labels
-            for told in self._take(event, heard.until)
+            found
+            for event in update.events
+            if event.label in self._members
+            for found in self._take(event, update.known_until)
         ]
-        if self._life is None:
+        if self._segment is None:
             return events
-        if not self._sounding:
-            return events + self._end_before(until)
-        if updated := self._life.updated(until):
-            self._life = updated
-            events.append(updated.tell("update", self._going_on(until)))
+        if not self._active:
+            return events + self._end_before(known_until)
+        if updated := self._segment.if_update_is_due(known_until):
+            self._segment = updated
+            events.append(updated.event("update", self._score_of_active(known_until)))
         return events
 
     def cut(self, end_sample: int) -> list[Event]:
         """The sound stops: what goes on ends there."""
-        life, truncated = self._life, self._truncated
-        if life and self._sounding:
-            life, truncated = life.extended(end_sample, self._going_on(end_sample)), True
-        self._sounding.clear()
-        self._life = None
-        if life is None:
+        segment, truncated = self._segment, self._truncated
+        if segment and self._active:
+            segment = segment.extended(end_sample, self._score_of_active(end_sample))
+            truncated = True
+        self._active.clear()
+        self._segment = None
+        if segment is None:
             return []
-        self._free_from = life.offset_sample
-        return [life.tell("end", truncated=truncated)]
+        self._not_before = segment.offset_sample
+        return [segment.event("end", truncated=truncated)]
 
-    def _take(self, event: Event, until: int) -> list[Event]:
-        key = event.model, event.label, event.onset_sample
-        told = []
+    def _take(self, event: Event, known_until: int) -> list[Event]:
+        key = event.segment
+        found = []
         if event.type == "start":
-            told = [] if self._sounding else self._end_before(event.onset_sample)
-            self._sounding[key] = event
-            if self._life is None:
-                onset = max(event.onset_sample, self._free_from)
-                self._life = Life(self._subject, onset, onset + 1, told_until=until)
-                told.append(self._life.tell("start", self._going_on(until)))
-        elif key in self._sounding and event.offset_sample is None:
-            self._sounding[key] = event
-        elif key in self._sounding and self._life and event.offset_sample is not None:
-            del self._sounding[key]
-            tally = Tally.of(event, event.offset_sample)
-            self._life = self._life.extended(event.offset_sample, tally)
+            found = [] if self._active else self._end_before(event.onset_sample)
+            self._active[key] = event
+            if self._segment is None:
+                onset = max(event.onset_sample, self._not_before)
+                self._segment = CompositeSegment(
+                    self._label, onset, onset + 1, reported_until=known_until
+                )
+                found.append(self._segment.event("start", self._score_of_active(known_until)))
+        elif key in self._active and event.offset_sample is None:
+            self._active[key] = event
+        elif key in self._active and self._segment and event.offset_sample is not None:
+            del self._active[key]
+            score = WeightedScore.of(event, event.offset_sample)
+            self._segment = self._segment.extended(event.offset_sample, score)
             self._truncated = event.truncated
-        return told
+        return found
 
     def _end_before(self, sample: int) -> list[Event]:
         """End it if it cannot be joined with what begins at `sample`."""
-        life = self._life
-        if life is None or sample - life.offset_sample <= self._merge:
+        segment = self._segment
+        if segment is None or sample - segment.offset_sample <= self._merge:
             return []
-        self._life = None
-        self._free_from = life.offset_sample
-        return [life.tell("end")]
+        self._segment = None
+        self._not_before = segment.offset_sample
+        return [segment.event("end")]
 
-    def _going_on(self, until: int) -> Tally:
-        return sum((Tally.of(event, until) for event in self._sounding.values()), NOTHING)
+    def _score_of_active(self, known_until: int) -> WeightedScore:
+        scores = (WeightedScore.of(event, known_until) for event in self._active.values())
+        return sum(scores, NO_SCORE)

@@ -4,25 +4,26 @@ from collections import deque
 from dataclasses import dataclass, replace
 from typing import Final
 
-from detector.events.explain.memory import KEPT_S
-from detector.events.patterns.composite import Life, Subject, Tally
-from detector.events.patterns.streams import Heard
-from detector.events.segments.loudness import Loudness, dbfs
-from detector.records import SAMPLE_RATE, Event
+from detector.decibels import dbfs, mean_square
+from detector.events.patterns.composite import CompositeLabel, CompositeSegment, WeightedScore
+from detector.events.patterns.streams import StreamUpdate
+from detector.events.segments.loudness import Loudness
+from detector.explanations import MEMORY_S
+from detector.records import SAMPLE_RATE, Event, SegmentKey
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class LoudnessLimits:
     """All but the threshold in samples."""
 
     threshold_dbfs: float
     """The mean level of a stretch is at least this."""
-    stretch: int
-    margin: int
+    stretch_samples: int
+    margin_samples: int
     """A label accounts for what is as near as this before it begins and after it ends."""
-    least: int
+    min_samples: int
     """What is shorter is no event."""
-    merge: int
+    merge_samples: int
     """What has a shorter pause between is one."""
 
 
@@ -43,17 +44,17 @@ class LoudUnlabelled:
     _KEEP: Final = 120 * SAMPLE_RATE
     """How far back a stretch may lie that is judged."""
 
-    def __init__(self, subject: Subject, limits: Limits) -> None:
+    def __init__(self, label: CompositeLabel, limits: LoudnessLimits) -> None:
         """Set up for one source."""
-        self._subject = subject
+        self._label = label
         self._limits = limits
-        self._loudness = Loudness(self._KEEP + limits.stretch + limits.margin)
+        self._loudness = Loudness(self._KEEP + limits.stretch_samples + limits.margin_samples)
         self._next: int | None = None
         """Where the stretch begins that is judged next."""
-        self._open: dict[tuple[str, str, int], Event] = {}
+        self._open: dict[SegmentKey, Event] = {}
         self._ended: list[tuple[int, int]] = []
         """Onset and offset of what was heard."""
-        self._life: Life | None = None
+        self._segment: CompositeSegment | None = None
         self._started = False
         self._judged: deque[Stretch] = deque()
 
@@ -72,46 +73,45 @@ class LoudUnlabelled:
             default=None,
         )
 
-    def take(self, heard: Heard, until: int) -> list[Event]:
-        """Take what one stream tells; all are known as far as `until`."""
-        if heard.hop and heard.hop.samples:
-            self._loudness.push(heard.hop.end_sample, heard.hop.samples, heard.hop.power)
+    def push(self, update: StreamUpdate, known_until: int) -> list[Event]:
+        """Take the update of one stream; all are known as far as `known_until`."""
+        hop = update.hop
+        if hop and hop.samples:
+            self._loudness.push(hop.end_sample, hop.samples, hop.power)
             if self._next is None:
-                self._next = heard.hop.end_sample - heard.hop.samples
-        for event in heard.events:
-            self._hear(event)
-        return self._judge_until(until - self._limits.margin)
+                self._next = hop.end_sample - hop.samples
+        for event in update.events:
+            self._note(event)
+        return self._judge_until(known_until - self._limits.margin_samples)
 
     def cut(self, end_sample: int) -> list[Event]:
         """The sound stops: a stretch that is not whole is not judged."""
         events = self._judge_until(end_sample)
-        life = self._life
-        if life and self._started:
-            whole = self._next is not None and self._next == life.offset_sample
-            events.append(life.tell("end", truncated=whole))
-        self._next = self._life = None
+        segment = self._segment
+        if segment and self._started:
+            whole = self._next is not None and self._next == segment.offset_sample
+            events.append(segment.event("end", truncated=whole))
+        self._next = self._segment = None
         self._open.clear()
         self._ended.clear()
         return events
 
-    def _hear(self, event: Event) -> None:
-        key = event.model, event.label, event.onset_sample
+    def _note(self, event: Event) -> None:
         if event.offset_sample is None:
-            self._open[key] = event
+            self._open[event.segment] = event
         else:
-            self._open.pop(key, None)
+            self._open.pop(event.segment, None)
             self._ended.append((event.onset_sample, event.offset_sample))
 
     def _judge_until(self, sample: int) -> list[Event]:
         """Judge the stretches that end at or before `sample`."""
         events = []
-        while self._next is not None and self._next + self._limits.stretch <= sample:
-            begin, self._next = self._next, self._next + self._limits.stretch
-            energy = self._loudness.energy(self._next) - self._loudness.energy(begin)
-            level = dbfs(max(0.0, energy) / self._limits.stretch)
+        while self._next is not None and self._next + self._limits.stretch_samples <= sample:
+            begin, self._next = self._next, self._next + self._limits.stretch_samples
+            level = dbfs(self._loudness.energy(begin, self._next) / self._limits.stretch_samples)
             labelled = self._labelled(begin, self._next)
             self._judged.append(Stretch(begin, self._next, level, labelled))
-            while self._judged[0].end_sample < begin - KEPT_S * SAMPLE_RATE:
+            while self._judged[0].end_sample < begin - MEMORY_S * SAMPLE_RATE:
                 self._judged.popleft()
             if level >= self._limits.threshold_dbfs and not labelled:
                 events += self._extend(begin, self._next, level)
@@ -120,7 +120,7 @@ class LoudUnlabelled:
         return events
 
     def _labelled(self, begin: int, end: int) -> bool:
-        begin, end = begin - self._limits.margin, end + self._limits.margin
+        begin, end = begin - self._limits.margin_samples, end + self._limits.margin_samples
         self._ended = [(onset, offset) for onset, offset in self._ended if offset > begin]
         return any(event.onset_sample < end for event in self._open.values()) or any(
             onset < end for onset, _ in self._ended
@@ -129,24 +129,25 @@ class LoudUnlabelled:
     def _extend(self, begin: int, end: int, level_dbfs: float) -> list[Event]:
         # That it is loud is no guess: the score is 1.
         samples = end - begin
-        tally = Tally(samples, float(samples), samples * 10 ** (level_dbfs / 10), peak=1.0)
-        if self._life is None:
-            self._life, self._started = Life(self._subject, begin, end, told_until=end), False
-        self._life = self._life.extended(end, tally)
+        score = WeightedScore(samples, float(samples), samples * mean_square(level_dbfs), peak=1.0)
+        if self._segment is None:
+            self._segment = CompositeSegment(self._label, begin, end, reported_until=end)
+            self._started = False
+        self._segment = self._segment.extended(end, score)
         if not self._started:
-            if end - self._life.onset_sample < self._limits.least:
+            if end - self._segment.onset_sample < self._limits.min_samples:
                 return []
             self._started = True
-            self._life = replace(self._life, told_until=end)
-            return [self._life.tell("start")]
-        if updated := self._life.updated(end):
-            self._life = updated
-            return [updated.tell("update")]
+            self._segment = replace(self._segment, reported_until=end)
+            return [self._segment.event("start")]
+        if updated := self._segment.if_update_is_due(end):
+            self._segment = updated
+            return [updated.event("update")]
         return []
 
     def _pause(self, until: int) -> list[Event]:
-        life = self._life
-        if life is None or until - life.offset_sample < self._limits.merge:
+        segment = self._segment
+        if segment is None or until - segment.offset_sample < self._limits.merge_samples:
             return []
-        self._life = None
-        return [life.tell("end")] if self._started else []
+        self._segment = None
+        return [segment.event("end")] if self._started else []

@@ -4,8 +4,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from detector.events.patterns.composite import NOTHING, Life, Subject, Tally
-from detector.events.patterns.streams import Heard
+from detector.events.patterns.composite import (
+    NO_SCORE,
+    CompositeLabel,
+    CompositeSegment,
+    WeightedScore,
+)
+from detector.events.patterns.streams import StreamUpdate
 from detector.records import Event
 
 
@@ -42,28 +47,28 @@ class Rhythm:
 class _Beep:
     onset_sample: int
     offset_sample: int
-    tally: Tally
+    score: WeightedScore
     cut: bool
     """Whether a gap or a stop cut it, so that it may have been longer."""
-    sure: bool
-    """Whether it is what was heard; not if it is faint, or two that may be one."""
+    certain: bool
+    """Whether its score reached the threshold; not if only half of it, or if two may be one."""
 
     @property
     def length(self) -> int:
         return self.offset_sample - self.onset_sample
 
-    def joined(self, after: "_Beep", *, sure: bool) -> "_Beep":
-        tally, cut = self.tally + after.tally, self.cut or after.cut
-        return _Beep(self.onset_sample, after.offset_sample, tally, cut, sure)
+    def joined(self, after: "_Beep", *, certain: bool) -> "_Beep":
+        score, cut = self.score + after.score, self.cut or after.cut
+        return _Beep(self.onset_sample, after.offset_sample, score, cut, certain)
 
 
-def _beep(event: Event, offset_sample: int, *, sure: bool) -> _Beep:
-    tally = Tally.of(event, offset_sample)
-    return _Beep(event.onset_sample, offset_sample, tally, event.truncated, sure)
+def _beep(event: Event, offset_sample: int, *, certain: bool) -> _Beep:
+    score = WeightedScore.of(event, offset_sample)
+    return _Beep(event.onset_sample, offset_sample, score, event.truncated, certain)
 
 
-def faint(label: str) -> str:
-    """What the events are called that tell where the score of a label gives rise to doubt."""
+def low_threshold_slug(label: str) -> str:
+    """The label of the events that the score of `label` makes under half its threshold."""
     return f"{label}?"
 
 
@@ -75,76 +80,77 @@ class Repetition:
     on is none, since only after the pause it is known that nothing follows. The event begins with
     the first beep of the first cycle; cycles that follow extend it, also one that breaks off.
 
-    Another sound may cover a part of a beep. So one of a cycle may be too short or too long, faint,
-    or torn in two, if it lies where the others, coming regularly, leave a place for it. But what is
-    faint counts in the pause, too: if a beep may have been there, it was none.
+    Another sound may cover a part of a beep. So one of a cycle may be too short or too long,
+    torn in two, or over half the threshold alone, if it lies where the others, coming regularly,
+    leave a place for it. But half the threshold counts in the pause, too: if a beep may have been
+    there, it was none.
     """
 
-    def __init__(self, subject: Subject, label: str, rhythm: Rhythm) -> None:
+    def __init__(self, label: CompositeLabel, beep: str, rhythm: Rhythm) -> None:
         """Set up for one source.
 
         Args:
-            subject: what it is called.
-            label: the slug of the beeps; their events must be raw, with nothing merged. Those of
-                faint ones have the label `faint(label)`.
+            label: what its events are called.
+            beep: the slug of the beeps; their events must be raw, with nothing merged. Those under
+                half the threshold have the label `low_threshold_slug(beep)`.
             rhythm: what to find.
         """
-        self._subject = subject
         self._label = label
+        self._beep = beep
         self._rhythm = rhythm
-        self._sounding: Event | None = None
-        self._faint: Event | None = None
-        """What goes on and was no more than faint so far."""
+        self._active: Event | None = None
+        self._low_active: Event | None = None
+        """What goes on and was over half the threshold alone so far."""
         self._train: list[_Beep] = []
-        self._spoilt = False
+        self._ruled_out = False
         """Whether the train is none of this rhythm, whatever follows; then its last beep is kept
         alone."""
-        self._life: Life | None = None
+        self._segment: CompositeSegment | None = None
 
-    def take(self, heard: Heard, until: int) -> list[Event]:
-        """Take what the label's stream tells, which is known as far as `until`."""
+    def push(self, update: StreamUpdate, known_until: int) -> list[Event]:
+        """Take the update of the label's stream, which is known as far as `known_until`."""
         events = []
-        for event in heard.events:
-            if event.label == self._label:
-                events += self._hear(event)
-            elif event.label == faint(self._label):
-                events += self._hear_faint(event)
-        events += self._pass(until)
-        if self._life and (updated := self._life.updated(until)):
-            self._life = updated
-            events.append(updated.tell("update"))
+        for event in update.events:
+            if event.label == self._beep:
+                events += self._take(event)
+            elif event.label == low_threshold_slug(self._beep):
+                events += self._take_low(event)
+        events += self._advance(known_until)
+        if self._segment and (updated := self._segment.if_update_is_due(known_until)):
+            self._segment = updated
+            events.append(updated.event("update"))
         return events
 
     def cut(self, end_sample: int) -> list[Event]:
         """The sound stops at `end_sample`: an alarm that was on ends, though it may go on."""
-        events = self._pass(end_sample)
-        if self._life and self._train and self._fits():
-            self._life = self._extended(self._life)
-        if self._life:
-            events.append(self._life.tell("end", truncated=True))
-        self._life = self._sounding = self._faint = None
-        self._train, self._spoilt = [], False
+        events = self._advance(end_sample)
+        if self._segment and self._train and self._fits():
+            self._segment = self._extended(self._segment)
+        if self._segment:
+            events.append(self._segment.event("end", truncated=True))
+        self._segment = self._active = self._low_active = None
+        self._train, self._ruled_out = [], False
         return events
 
-    def _hear(self, event: Event) -> list[Event]:
+    def _take(self, event: Event) -> list[Event]:
         if event.offset_sample is None:
-            self._sounding, self._faint = event, None
-            return self._pass(event.onset_sample)
-        self._sounding = None
-        self._add(_beep(event, event.offset_sample, sure=True))
+            self._active, self._low_active = event, None
+            return self._advance(event.onset_sample)
+        self._active = None
+        self._add(_beep(event, event.offset_sample, certain=True))
         return []
 
-    def _hear_faint(self, event: Event) -> list[Event]:
+    def _take_low(self, event: Event) -> list[Event]:
         if event.offset_sample is None:
-            self._faint = None if self._sounding else event
+            self._low_active = None if self._active else event
             return []
-        if self._faint is None:  # it was more than faint in between
+        if self._low_active is None:  # it was over the threshold in between
             return []
-        self._faint = None
-        beep = _beep(event, event.offset_sample, sure=False)
+        self._low_active = None
+        beep = _beep(event, event.offset_sample, certain=False)
         if not self._rhythm.on[0] <= beep.length <= self._rhythm.on[1]:
             return []
-        events = self._pass(beep.onset_sample)
+        events = self._advance(beep.onset_sample)
         self._add(beep)
         return events
 
@@ -153,51 +159,53 @@ class Repetition:
         rhythm = self._rhythm
         last = self._train[-1] if self._train else None
         if last and beep.onset_sample - last.offset_sample < rhythm.dropout:
-            if last.sure and not beep.sure:
+            if last.certain and not beep.certain:
                 return
             self._train.pop()
-            beep = last.joined(beep, sure=beep.sure) if last.sure == beep.sure else beep
+            beep = last.joined(beep, certain=beep.certain) if last.certain == beep.certain else beep
         elif beep.length < rhythm.glitch and not beep.cut:
             return
         self._train.append(beep)
         if len(self._train) > rhythm.count + 1:  # one of them may be torn in two
-            self._spoilt = True
-        if self._spoilt:
+            self._ruled_out = True
+        if self._ruled_out:
             del self._train[:-1]
 
     def _quiet_until(self, until: int) -> int:
         """Since the last beep that ended, what may be another has not begun before this."""
-        if self._sounding:
-            return self._sounding.onset_sample
-        if self._faint and until - self._faint.onset_sample <= self._rhythm.on[1]:
-            return self._faint.onset_sample
+        if self._active:
+            return self._active.onset_sample
+        if self._low_active and until - self._low_active.onset_sample <= self._rhythm.on[1]:
+            return self._low_active.onset_sample
         return until
 
-    def _pass(self, until: int) -> list[Event]:
+    def _advance(self, until: int) -> list[Event]:
         """What follows from what was heard before `until`, and what was not."""
         events = []
         quiet = self._train and self._quiet_until(until) - self._train[-1].offset_sample
         if quiet and quiet >= self._rhythm.pause[0]:
             events = self._conclude(until)
-        life = self._life
-        late = life and until - life.offset_sample > self._rhythm.pause[1]
-        if life and late and not self._may_go_on(life, until):
-            events.append(life.tell("end"))
-            self._life = None
+        segment = self._segment
+        late = segment and until - segment.offset_sample > self._rhythm.pause[1]
+        if segment and late and not self._may_go_on(segment, until):
+            events.append(segment.event("end"))
+            self._segment = None
         return events
 
     def _conclude(self, until: int) -> list[Event]:
         """The train is over."""
-        life, told = self._life, []
-        if life and self._fits():
-            self._life = self._extended(life)
-        elif not life and self._fits(complete=True):
+        segment, found = self._segment, []
+        if segment and self._fits():
+            self._segment = self._extended(segment)
+        elif not segment and self._fits(complete=True):
             first, last = self._train[0], self._train[-1]
-            begun = Life(self._subject, first.onset_sample, last.offset_sample, told_until=until)
-            self._life = self._extended(begun)
-            told = [self._life.tell("start")]
-        self._train, self._spoilt = [], False
-        return told
+            begun = CompositeSegment(
+                self._label, first.onset_sample, last.offset_sample, reported_until=until
+            )
+            self._segment = self._extended(begun)
+            found = [self._segment.event("start")]
+        self._train, self._ruled_out = [], False
+        return found
 
     def _fits(self, quiet_until: int | None = None, *, complete: bool = False) -> bool:
         """Whether the train is a cycle of the rhythm, or, unless `complete`, the beginning of one.
@@ -207,7 +215,7 @@ class Repetition:
             complete: whether all of a cycle must be there.
         """
         count = self._rhythm.count
-        return not self._spoilt and any(
+        return not self._ruled_out and any(
             (len(beeps) == count if complete else len(beeps) <= count)
             and self._keeps_time(beeps, quiet_until)
             for beeps in self._mended()
@@ -218,7 +226,7 @@ class Repetition:
         yield self._train
         for i, (beep, after) in enumerate(pairwise(self._train)):
             if after.offset_sample - beep.onset_sample <= self._rhythm.on[1]:
-                one = beep.joined(after, sure=False)
+                one = beep.joined(after, certain=False)
                 yield [*self._train[:i], one, *self._train[i + 2 :]]
 
     def _keeps_time(self, beeps: Sequence[_Beep], quiet_until: int | None) -> bool:
@@ -258,16 +266,16 @@ class Repetition:
         )
         least, most = self._rhythm.on
         long_enough = beep.length >= least or beep.cut or may_grow
-        return beep.sure and long_enough and beep.length <= most
+        return beep.certain and long_enough and beep.length <= most
 
-    def _may_go_on(self, life: Life, until: int) -> bool:
-        """Whether another cycle has begun in time, as far as can be told."""
-        if self._sounding and until - self._sounding.onset_sample > self._rhythm.on[1]:
+    def _may_go_on(self, segment: CompositeSegment, until: int) -> bool:
+        """Whether another cycle has begun in time, as far as is known."""
+        if self._active and until - self._active.onset_sample > self._rhythm.on[1]:
             return False
         quiet_until = self._quiet_until(until)
         began = self._train[0].onset_sample if self._train else quiet_until
-        return began - life.offset_sample <= self._rhythm.pause[1] and self._fits(quiet_until)
+        return began - segment.offset_sample <= self._rhythm.pause[1] and self._fits(quiet_until)
 
-    def _extended(self, life: Life) -> Life:
-        tally = sum((beep.tally for beep in self._train), NOTHING)
-        return life.extended(self._train[-1].offset_sample, tally)
+    def _extended(self, segment: CompositeSegment) -> CompositeSegment:
+        score = sum((beep.score for beep in self._train), NO_SCORE)
+        return segment.extended(self._train[-1].offset_sample, score)

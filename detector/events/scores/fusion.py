@@ -26,7 +26,7 @@ Rule = Literal["mean", "minimum", "gate"]
 RULE: Final[Rule] = "mean"
 """How the outputs of one model are combined, unless a measurement asks for another way."""
 
-_FAIR: Final = np.float32(0.5)
+_GATE_OPENS_AT: Final = np.float32(0.5)
 """A clip's score that is enough for a gate to open."""
 
 
@@ -47,7 +47,7 @@ RULES: Final[Mapping[Rule, Callable[[FloatArray, FloatArray], FloatArray]]] = {
     # Both must reach the threshold.
     "minimum": lambda frames, clip: np.asarray(np.minimum(frames, clip), np.float32),
     # Frames decide wherever the clip has no doubt.
-    "gate": lambda frames, clip: gate(frames, clip, _FAIR),
+    "gate": lambda frames, clip: gate(frames, clip, _GATE_OPENS_AT),
 }
 """(n_frames, n_labels) and (n_labels,) to (n_frames, n_labels); none of them raises a score above
 the higher of the two, and with a clip's score of 0 all are 0."""
@@ -97,15 +97,15 @@ class Confirmation:
     A frame keeps its score where a window of the tagger that shows it reaches the tagger's own
     onset threshold of that label, and has less in proportion where all of them are lower. The
     windows that count for an answer are those up to the first that reaches as far as the answer;
-    until the tagger has said that one, or that nothing follows, the answer waits: for one hop of
-    the tagger. So what comes out depends on what each of the two said, and not on who spoke first.
+    until the tagger has scored that one, or nothing follows, the answer waits: for one hop of the
+    tagger. So what comes out depends on the scores of the two, and not on which came first.
 
     Labels that the tagger does not have, and frames that no window of it shows (it skipped them,
     or what was heard was too short for it), pass unchanged.
     """
 
     _PATIENCE: Final = 60 * SAMPLE_RATE
-    """A tagger that has said nothing of so much sound, beyond its hop, hangs: it is not waited for.
+    """A tagger without scores for so much sound, beyond its hop, hangs: it is not waited for.
     The queues before the two models hold far less."""
 
     def __init__(
@@ -146,8 +146,8 @@ class Confirmation:
         self._waiting: deque[Scores | Cut] = deque()
         # Twice, since at an end there are windows that show nothing new.
         kept = (patience + window.samples) // tagger_window.hop_samples
-        self._heard: deque[Scores] = deque(maxlen=2 * kept)
-        self._heard_until = 0
+        self._tagger_windows: deque[Scores] = deque(maxlen=2 * kept)
+        self._tagger_until = 0
 
     def retune(self, tagger_settings: ModelSettings) -> None:
         """From now on go by other thresholds of the tagger."""
@@ -162,8 +162,8 @@ class Confirmation:
     def confirm(self, answer: Scores | Cut) -> list[Scores | Cut]:
         """Take the tagger's next answer; as `push`."""
         if isinstance(answer, Scores):
-            self._heard.append(replace(answer, frames=None))
-        self._heard_until = answer.end_sample
+            self._tagger_windows.append(replace(answer, frames=None))
+        self._tagger_until = answer.end_sample
         return self._ready()
 
     def _ready(self) -> list[Scores | Cut]:
@@ -172,7 +172,7 @@ class Confirmation:
             answer = self._waiting[0]
             if isinstance(answer, Scores):
                 late = len(self._waiting) > self._most_waiting
-                if answer.end_sample > self._heard_until and not late:
+                if answer.end_sample > self._tagger_until and not late:
                     break
                 answer = self._confirmed(answer)
             self._waiting.popleft()
@@ -186,7 +186,7 @@ class Confirmation:
         ends = scores.first_sample + self._frames.offset_samples + place * self._frames.hop_samples
         ends = np.minimum(ends, scores.end_sample)  # of a last frame that is padding in part
         clip = np.full((len(ends), len(self._labels)), -1, np.float32)
-        for window in self._heard:
+        for window in self._tagger_windows:
             if window.clip is not None and window.end_sample > scores.first_sample:
                 shown = (window.first_sample < ends) & (ends <= window.end_sample)
                 clip[shown] = np.maximum(clip[shown], window.clip[self._tagger_labels])
@@ -199,6 +199,6 @@ class Confirmation:
 
 
 def _onset_threshold(label: Label, settings: ModelSettings) -> float:
-    changes = settings.labels.get(label.slug)
+    changes = settings.by_slug([label]).labels.get(label.slug)
     changed = changes.onset_threshold if changes else None
     return label.onset_threshold if changed is None else changed

@@ -1,12 +1,11 @@
 """Scores of windows become steps: moments, in order, at which every label has a score.
 
-A tagger and a frame classifier tell of time in different ways. Here that difference ends: the
-segmenter sees steps, and each step says where a sound begins that is first heard in it and where
-a sound ends that is last heard in it.
+The scores of a tagger and of a frame classifier relate to time in different ways. Here that
+difference ends: the segmenter sees steps, and each step says where a sound begins that is first
+heard in it and where a sound ends that is last heard in it.
 """
 
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Final, Protocol
@@ -207,52 +206,3 @@ class MedianSteps:
         self._ahead -= 1
         median = np.median([step.scores for step in near], axis=0)
         return replace(self._seen[centre], scores=np.asarray(median, np.float32))
-
-
-class WatchedSteps:
-    """Steps of another kind, each shown to an observer as it is given out."""
-
-    def __init__(self, inner: Steps, watch: Callable[[Step], object]) -> None:
-        self._inner = inner
-        self._watch = watch
-
-    def push(self, scores: Scores) -> list[Step]:
-        return self._shown(self._inner.push(scores))
-
-    def flush(self) -> list[Step]:
-        return self._shown(self._inner.flush())
-
-    def _shown(self, steps: list[Step]) -> list[Step]:
-        for step in steps:
-            self._watch(step)
-        return steps
-
-
-class SharedSteps:
-    """Steps of another kind, which others can have again once they were given out."""
-
-    def __init__(self, inner: Steps) -> None:
-        self._inner = inner
-        self.last: list[Step] = []
-        """What was given out last."""
-
-    def push(self, scores: Scores) -> list[Step]:
-        self.last = self._inner.push(scores)
-        return self.last
-
-    def flush(self) -> list[Step]:
-        self.last = self._inner.flush()
-        return self.last
-
-
-class SameSteps:
-    """The steps that another has just made of the same scores."""
-
-    def __init__(self, shared: SharedSteps) -> None:
-        self._shared = shared
-
-    def push(self, scores: Scores) -> list[Step]:  # noqa: ARG002 (they were pushed before)
-        return self._shared.last
-
-    def flush(self) -> list[Step]:
-        return self._shared.last

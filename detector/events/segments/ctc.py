@@ -9,13 +9,15 @@ Windows overlap, and each has its own view of a frame. Their votes are averaged 
 decoded (see FrameSteps), so a word on the border of two windows is neither split nor doubled.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 
-from detector.events.scores.steps import Step, Steps
-from detector.events.segments.loudness import Loudness, dbfs
+from detector.decibels import dbfs
+from detector.events.scores.steps import Step
+from detector.events.segments.loudness import Loudness
 from detector.records import SAMPLE_RATE, Event, EventType, Scores
 from detector.settings.models import ModelSettings
 from detector.slugs import digest, slugify
@@ -47,20 +49,20 @@ def context_samples(window_samples: int) -> int:
 class CtcDecoder:
     """Turns what a CTC model says of one source into events: a start and an end for each word.
 
-    Both are told when the word is complete, since only then it is known. A vocabulary without a
+    Both come when the word is complete, since only then it is known. A vocabulary without a
     word delimiter has no words: each token is an event.
     """
 
     _PAUSE: Final = SAMPLE_RATE
     """So much silence ends a word as a delimiter does."""
     _LONGEST: Final = 20 * SAMPLE_RATE
-    """A word that goes on for longer is cut: where a model babbles, or never tells words apart,
+    """A word that goes on for longer is cut: where a model babbles, or never separates words,
     nothing may grow without end."""
     _KEEP_LOUDNESS: Final = 120 * SAMPLE_RATE
     _SCORE: Final = 0.5
     """A word's tokens must have this score on average, unless the configuration says otherwise."""
 
-    def __init__(self, spec: BundleSpec, ctc: Ctc, settings: ModelSettings, steps: Steps) -> None:
+    def __init__(self, spec: BundleSpec, ctc: Ctc, settings: ModelSettings) -> None:
         """Set up for one source; `settings.only` lists the words that become events."""
         self._model = spec.id
         self._tokens = [label.name for label in spec.labels]
@@ -73,7 +75,6 @@ class CtcDecoder:
         self._in_words = delimiter is not None or any(
             token.startswith(_WORD_BEGINS) for token in self._tokens
         )
-        self._steps = steps
         self._loudness = Loudness(self._KEEP_LOUDNESS)
         self._last = self._blank
         self._word: _Word | None = None
@@ -90,18 +91,18 @@ class CtcDecoder:
         self._disabled = {slug for slug, c in settings.labels.items() if c.enabled is False}
 
     @property
-    def heard_until(self) -> int:
+    def known_until(self) -> int:
         """How far words are known: up to the one that is being spoken."""
         return self._word.onset_sample if self._word else self._stepped_until
 
-    def push(self, scores: Scores) -> list[Event]:
-        """Take the scores of the next window."""
+    def push(self, scores: Scores, steps: Sequence[Step]) -> list[Event]:
+        """Take the scores of the next window, and the steps that are certain with them."""
         self._loudness.push(scores.end_sample, scores.new_samples, scores.power)
-        return [e for step in self._steps.push(scores) for e in self._step(step)]
+        return [e for step in steps for e in self._step(step)]
 
-    def cut(self, end_sample: int) -> list[Event]:
-        """The sound stops: a word that was being spoken is cut."""
-        events = [e for step in self._steps.flush() for e in self._step(step)]
+    def cut(self, end_sample: int, steps: Sequence[Step]) -> list[Event]:
+        """Take the steps that were left; then the sound stops, and a word being spoken is cut."""
+        events = [e for step in steps for e in self._step(step)]
         events += self._end_word(truncated=self._last not in (self._blank, self._delimiter))
         self._last = self._blank
         self._stepped_until = end_sample
@@ -144,12 +145,10 @@ class CtcDecoder:
         wanted = slug not in self._disabled if self._only is None else slug in self._only
         if not text or not wanted or score < self._thresholds.get(slug, self._SCORE):
             return []
-        return [self._tell(kind, word, slug, text, truncated) for kind in ("start", "end")]
+        return [self._event(kind, word, slug, text, truncated) for kind in ("start", "end")]
 
-    def _tell(self, kind: EventType, word: _Word, slug: str, text: str, truncated: bool) -> Event:  # noqa: FBT001
-        energy = self._loudness.energy(word.offset_sample) - self._loudness.energy(
-            word.onset_sample
-        )
+    def _event(self, kind: EventType, word: _Word, slug: str, text: str, truncated: bool) -> Event:  # noqa: FBT001
+        energy = self._loudness.energy(word.onset_sample, word.offset_sample)
         return Event(
             type=kind,
             model=self._model,

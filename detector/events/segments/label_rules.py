@@ -3,11 +3,15 @@
 import difflib
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Final
 
 from detector.errors import ConfigError
 from detector.records import SAMPLE_RATE
 from detector.settings.models import ModelSettings
 from detector.spec import BundleSpec, Label
+
+_MOST_SHOWN: Final = 100
+"""Labels that an error lists."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +48,13 @@ def label_rules(
     Raises:
         ConfigError: for a label that the bundle does not have, or thresholds that contradict.
     """
-    known = {label.slug: label for label in spec.labels}
+    settings = settings.by_slug(spec.labels)
+    known = {label.slug for label in spec.labels}
+    names = [*(label.slug for label in spec.labels), *(a for x in spec.labels for a in x.aliases)]
     for field, slugs in (("labels", settings.labels), ("only", settings.only or ())):
         for slug in slugs:
             if slug not in known:
-                raise ConfigError(f"{field}: {spec.id} has no label {slug!r}{hint(slug, known)}")
+                raise ConfigError(f"{field}: {spec.id} has no label {slug!r}{hint(slug, names)}")
     blank = spec.ctc.blank if spec.ctc else None
     rules = []
     for index, label in enumerate(spec.labels):
@@ -56,7 +62,7 @@ def label_rules(
         changes = own.model_dump(exclude_none=True) if own else {}
         if settings.only is not None:
             changes.setdefault("enabled", label.slug in settings.only)
-        changed = label.model_copy(update=changes)
+        changed = label.model_copy(update=changes) if changes else label
         listed = changed.enabled if wanted is None else label.slug in wanted
         if listed and label.slug != blank:
             rules.append(_rule(index, changed, spec.id))
@@ -66,7 +72,10 @@ def label_rules(
 def hint(slug: str, known: Collection[str]) -> str:
     """The end of an error about a label that is not known."""
     close = difflib.get_close_matches(slug, known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else f", only {', '.join(known)}"
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    more = f" and {len(known) - _MOST_SHOWN} more" if len(known) > _MOST_SHOWN else ""
+    return f", only {', '.join([*known][:_MOST_SHOWN])}{more}"
 
 
 def _rule(index: int, label: Label, model: str) -> LabelRule:

@@ -1,52 +1,59 @@
 """How loud a stretch of a source was, from the power of each hop."""
 
 import math
-from bisect import bisect_left
-from typing import Final
-
-SILENCE_DBFS: Final = -120.0
-"""What digital silence is reported as."""
+from array import array
+from bisect import bisect_left, bisect_right
 
 
 class Loudness:
-    """The running sum of power over time, kept as far back as is asked for."""
+    """The energy of each hop, kept as far back as is asked for.
+
+    What is asked for is summed from the hops that lie in it, so that nothing before or after it,
+    however loud or broken, touches the sum.
+    """
 
     def __init__(self, keep_samples: int) -> None:
         self._keep = keep_samples
-        self._ends: list[int] = []
-        self._energy: list[float] = []
+        self._begins, self._ends = array("q"), array("q")
+        self._energies = array("d")
 
     def keep(self, samples: int) -> None:
         """From now on keep so much."""
         self._keep = samples
 
     def push(self, end_sample: int, samples: int, power: float) -> None:
-        """Add `samples` samples of mean square `power` that end at `end_sample`."""
+        """Add `samples` samples of mean square `power` that end at `end_sample`.
+
+        Hops come in order and do not overlap. A power that is not finite is not known, and counts
+        as none.
+        """
         if not samples:
             return
-        begin = end_sample - samples
-        if not self._ends or self._ends[-1] != begin:  # a beginning, or skipped windows
-            total = self._energy[-1] if self._energy else 0.0
-            self._ends.append(begin)
-            self._energy.append(total)
+        self._begins.append(end_sample - samples)
         self._ends.append(end_sample)
-        self._energy.append(self._energy[-1] + samples * power)
-        old = bisect_left(self._ends, end_sample - self._keep) - 1
+        self._energies.append(samples * power if math.isfinite(power) else 0.0)
+        old = bisect_right(self._ends, end_sample - self._keep)
         if old > len(self._ends) // 2:  # now and then, so that it costs little
-            del self._ends[:old], self._energy[:old]
+            del self._begins[:old], self._ends[:old], self._energies[:old]
 
-    def energy(self, sample: int) -> float:
-        """Power times samples of all that came before `sample`."""
-        i = bisect_left(self._ends, sample)
-        if i == len(self._ends):
-            return self._energy[-1] if self._energy else 0.0
-        if i == 0 or self._ends[i] == sample:
-            return self._energy[i]
-        before, after = self._ends[i - 1], self._ends[i]
-        part = (sample - before) / (after - before)
-        return self._energy[i - 1] + part * (self._energy[i] - self._energy[i - 1])
+    def energy(self, first_sample: int, end_sample: int) -> float:
+        """Power times samples of a stretch; what is not known of it counts as silence."""
+        if end_sample <= first_sample:
+            return 0.0
+        first = bisect_right(self._ends, first_sample)
+        after = bisect_left(self._begins, end_sample)
+        if after - first <= 1:
+            return sum(self._part(hop, first_sample, end_sample) for hop in range(first, after))
+        return math.fsum(
+            (
+                self._part(first, first_sample, end_sample),
+                *self._energies[first + 1 : after - 1],
+                self._part(after - 1, first_sample, end_sample),
+            )
+        )
 
-
-def dbfs(power: float) -> float:
-    """Decibels relative to full scale of a mean square; a full-scale square wave is 0."""
-    return max(SILENCE_DBFS, 10 * math.log10(power)) if power > 0 else SILENCE_DBFS
+    def _part(self, hop: int, first_sample: int, end_sample: int) -> float:
+        """The energy of as much of a hop as lies in the stretch."""
+        begin, end = self._begins[hop], self._ends[hop]
+        shared = min(end_sample, end) - max(first_sample, begin)
+        return self._energies[hop] * (shared / (end - begin))

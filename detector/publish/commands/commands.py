@@ -6,7 +6,7 @@ the request with its correlation data (MQTT 5.0, section 4.10), or to `{prefix}/
 
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Annotated, Any, Final, Protocol, Self
+from typing import Annotated, Final, Protocol, Self
 
 import structlog
 from pydantic import AwareDatetime, Field, ValidationError, model_validator
@@ -14,10 +14,11 @@ from pydantic import AwareDatetime, Field, ValidationError, model_validator
 from detector.errors import DetectorError
 from detector.publish import topics
 from detector.publish.commands.replies import AnswerMessage, Explanation
+from detector.publish.mqtt.client import MqttClient
 from detector.publish.mqtt.connection import Received
 from detector.settings.base import Settings
 from detector.spec import Score, Slug
-from detector.validation_errors import explain
+from detector.validation_errors import describe_errors
 
 log = structlog.get_logger()
 
@@ -27,7 +28,7 @@ _WEEK_S: Final = 7 * 24 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class CommandResult:
     """What was done."""
 
     message: str
@@ -36,20 +37,20 @@ class Done:
     explanation: Explanation | None = None
 
 
-class Operator(Protocol):
+class CommandHandler(Protocol):
     """Who carries commands out. Each raises DetectorError, saying why, and then does nothing."""
 
-    def mute(self, source: str | None, duration_s: float | None) -> Done: ...
+    def mute(self, source: str | None, duration_s: float | None) -> CommandResult: ...
 
-    def unmute(self, source: str | None) -> Done: ...
+    def unmute(self, source: str | None) -> CommandResult: ...
 
     def set_threshold(
         self, model: str | None, label: str, onset: float | None, offset: float | None
-    ) -> Done: ...
+    ) -> CommandResult: ...
 
-    def reload(self) -> Done: ...
+    def reload(self) -> CommandResult: ...
 
-    def explain(self, source: str | None, at: datetime, within_s: float) -> Done: ...
+    def explain(self, source: str | None, at: datetime, within_s: float) -> CommandResult: ...
 
 
 class Mute(Settings):
@@ -60,17 +61,17 @@ class Mute(Settings):
     muted: bool = True
     """False: as unmute. A switch has one topic for on and off."""
 
-    def carry_out(self, operator: Operator) -> Done:
+    def carry_out(self, handler: CommandHandler) -> CommandResult:
         if self.muted:
-            return operator.mute(self.source, self.duration_s)
-        return operator.unmute(self.source)
+            return handler.mute(self.source, self.duration_s)
+        return handler.unmute(self.source)
 
 
 class Unmute(Settings):
     source: Slug | None = None
 
-    def carry_out(self, operator: Operator) -> Done:
-        return operator.unmute(self.source)
+    def carry_out(self, handler: CommandHandler) -> CommandResult:
+        return handler.unmute(self.source)
 
 
 class Threshold(Settings):
@@ -86,15 +87,15 @@ class Threshold(Settings):
             raise ValueError("give onset_threshold, offset_threshold or both")
         return self
 
-    def carry_out(self, operator: Operator) -> Done:
-        return operator.set_threshold(
+    def carry_out(self, handler: CommandHandler) -> CommandResult:
+        return handler.set_threshold(
             self.model, self.label, self.onset_threshold, self.offset_threshold
         )
 
 
 class Reload(Settings):
-    def carry_out(self, operator: Operator) -> Done:
-        return operator.reload()
+    def carry_out(self, handler: CommandHandler) -> CommandResult:
+        return handler.reload()
 
 
 class Explain(Settings):
@@ -105,8 +106,8 @@ class Explain(Settings):
     within_s: float = Field(2.0, gt=0, le=60)
     """How far around that time to look."""
 
-    def carry_out(self, operator: Operator) -> Done:
-        return operator.explain(self.source, self.at, self.within_s)
+    def carry_out(self, handler: CommandHandler) -> CommandResult:
+        return handler.explain(self.source, self.at, self.within_s)
 
 
 Command = Mute | Unmute | Threshold | Reload | Explain
@@ -144,41 +145,33 @@ def parse(request: Received) -> Command:
     try:
         return kind.model_validate_json(payload or b"{}")
     except ValidationError as error:
-        raise CommandError("; ".join(explain(error, kind))) from None
+        raise CommandError("; ".join(describe_errors(error, kind))) from None
 
 
 def _name(request: Received) -> str:
     return request.topic.rpartition("/")[2][:_LONGEST_NAME]
 
 
-class Broker(Protocol):
-    """What commands need of the connection."""
-
-    def subscribe(self, topic: str, received: Any) -> None: ...  # noqa: ANN401
-
-    def respond(self, request: Received, payload: str) -> bool: ...
-
-
-class Control:
+class CommandListener:
     """Takes commands from the broker, one after the other, and answers each."""
 
-    def __init__(self, prefix: str, node: str, broker: Broker, operator: Operator) -> None:
-        self._place, self._broker, self._operator = (prefix, node), broker, operator
+    def __init__(self, prefix: str, node: str, mqtt: MqttClient, handler: CommandHandler) -> None:
+        self._place, self._mqtt, self._handler = (prefix, node), mqtt, handler
 
     def start(self) -> None:
-        self._broker.subscribe(topics.command(*self._place, "+"), self._received)
+        self._mqtt.subscribe(topics.command(*self._place, "+"), self._received)
 
     def _received(self, request: Received) -> None:
         answer = self._answer(request)
         log.info("command", command=answer.command, ok=answer.ok, message=answer.message)
-        self._broker.respond(
+        self._mqtt.respond(
             replace(request, response_topic=self._response_topic(request)), answer.to_json()
         )
 
     def _answer(self, request: Received) -> AnswerMessage:
         about = {"node": self._place[1], "command": _name(request)}
         try:
-            done = parse(request).carry_out(self._operator)
+            result = parse(request).carry_out(self._handler)
         except DetectorError as error:
             return AnswerMessage(ok=False, message=str(error), **about)
         except Exception:  # a fault of ours must not keep the service from listening
@@ -188,9 +181,9 @@ class Control:
             )
         return AnswerMessage(
             ok=True,
-            message=done.message,
-            restart=done.restart,
-            explanation=done.explanation,
+            message=result.message,
+            restart=result.restart,
+            explanation=result.explanation,
             **about,
         )
 

@@ -1,44 +1,22 @@
-"""What is published beside events and gaps: counters, and answers to commands."""
+"""Answers to commands."""
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from detector.publish.messages import Message, Moment, SourceStatus
+from detector.explanations import LabelFacts, PatternFacts
+from detector.publish.messages import Message, Moment
+from detector.records import SourceStatus
 
 
-class LabelExplanation(BaseModel):
+class LabelExplanation(LabelFacts):
     """What became of one label of one model, in the stretch of sound that is asked for."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    model: str = Field(description="name@version of the bundle")
-    label: str
-    name: str
-    peak: float = Field(ge=0, le=1, description="the highest score")
-    onset_threshold: float | None = Field(description="null if the label does not become events")
-    why: str = Field(
-        description="event, merged, muted, quiet_hours, disabled, below_onset_threshold, "
-        "shorter_than_min_duration or nothing_new"
-    )
     onset: Moment | None = Field(description="of the event that it was, or would have been")
     offset: Moment | None
 
 
-class PatternExplanation(BaseModel):
+class PatternExplanation(PatternFacts):
     """What became of one pattern, in the stretch of sound that is asked for."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    pattern: str = Field(description="its slug: the label of its events")
-    name: str
-    kind: str = Field(description="group, repetition or loud_unlabelled")
-    why: str = Field(
-        description="event, merged, muted, quiet_hours, not_heard, no_rhythm, not_loud, labelled, "
-        "shorter_than_min_duration or not_set_up"
-    )
-    heard: dict[str, int] = Field(
-        description="how often each of its labels was heard, however shortly; those that were"
-    )
-    level_dbfs: float | None = Field(description="of loud_unlabelled: the loudest stretch")
     onset: Moment | None = Field(description="of the event that it was, or would have been")
     offset: Moment | None
 
@@ -52,7 +30,9 @@ class Explanation(BaseModel):
     begin: Moment
     end: Moment
     status: SourceStatus = Field(description="of the source, now")
-    not_heard_s: float = Field(ge=0, description="how much of it was in gaps")
+    not_heard_s: float = Field(
+        ge=0, description="how much of it was in gaps, or in an outage that goes on"
+    )
     labels: tuple[LabelExplanation, ...] = Field(description="the highest score of a model first")
     patterns: tuple[PatternExplanation, ...] = Field(default=(), description="all of the source")
 
@@ -68,29 +48,3 @@ class AnswerMessage(Message):
         default=(), description="settings that have changed and count after a restart"
     )
     explanation: Explanation | None = None
-
-
-class SourceStats(BaseModel):
-    """Counters since the daemon began. There may be more than these."""
-
-    model_config = ConfigDict(extra="allow")
-
-    status: SourceStatus
-    samples_heard: int = Field(ge=0)
-    samples_overrun: int = Field(ge=0)
-    windows_skipped: int = Field(ge=0)
-    events: int = Field(ge=0)
-    events_held: int = Field(ge=0, description="segments not told: muted, or quiet hours")
-    gaps: int = Field(ge=0)
-
-
-class StatsMessage(BaseModel):
-    """Counters since the daemon began. There may be more than these."""
-
-    model_config = ConfigDict(extra="allow")
-
-    uptime_s: int = Field(ge=0)
-    queued_events: int = Field(ge=0)
-    dropped_events: int = Field(ge=0)
-    rejected_events: int = Field(ge=0)
-    sources: dict[str, SourceStats]

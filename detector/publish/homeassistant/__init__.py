@@ -1,1 +1,1 @@
-"""What Home Assistant is told of this node."""
+"""What is published for Home Assistant."""

@@ -1,20 +1,21 @@
-"""Tells Home Assistant what there is to see: one device a node, by MQTT device discovery.
+"""Home Assistant finds a node by MQTT device discovery: one device, with its entities.
 
 Home Assistant's own words stand in home-assistant.io/integrations/mqtt and, as the schema that a
 payload must pass, in its source: homeassistant/components/mqtt (schemas.py, and a file for each
 kind of entity). A component that is no longer there is removed by naming it with nothing but its
-`platform`, so what an earlier run has told is read back from the broker, which retains it.
+`platform`, so what an earlier run has published is read back from the broker, which retains it.
 """
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Protocol, get_args
+from typing import Any, Final, get_args
 
 import structlog
 
 from detector.publish import topics
-from detector.publish.messages import SourceStatus
+from detector.publish.mqtt.client import MqttClient
 from detector.publish.mqtt.connection import Received
+from detector.records import SourceStatus
 from detector.settings.homeassistant import HomeAssistantSettings
 from detector.settings.mqtt import MqttSettings
 from detector.slugs import slugify
@@ -29,19 +30,11 @@ OTHER: Final = "other"
 """The event type of labels that have no type of their own."""
 
 _HEARING: Final = ("listening", "silent", "clipping")
-"""States in which a source's entities are available."""
+"""LabelStates in which a source's entities are available."""
 
 
 Labels = Mapping[str, Mapping[str, str]]
 """By source: the names of the labels that it can report, by slug."""
-
-
-class Broker(Protocol):
-    """What discovery needs of the connection."""
-
-    def retain(self, topic: str, payload: str, *, again: bool = False) -> None: ...
-
-    def subscribe(self, topic: str, received: Any) -> None: ...  # noqa: ANN401
 
 
 def device_id(prefix: str, node: str) -> str:
@@ -105,12 +98,12 @@ def payload(
 
 
 def removed(before: bytes, parts: Mapping[str, Component]) -> dict[str, Component]:
-    """What an earlier message tells of and there is no more, as it is to be removed."""
+    """The components of an earlier message that there are no more, as they are to be removed."""
     try:
-        told = json.loads(before)["components"]
+        earlier = json.loads(before)["components"]
         return {
             name: {"platform": component["platform"]}
-            for name, component in told.items()
+            for name, component in earlier.items()
             if len(component) > 1 and name not in parts
         }
     except (ValueError, KeyError, TypeError, AttributeError):  # not of ours
@@ -126,10 +119,10 @@ class HomeAssistant:
         mqtt: MqttSettings,
         node: str,
         version: str,
-        broker: Broker,
+        client: MqttClient,
     ) -> None:
         self._version = version
-        self._settings, self._mqtt, self._node, self._broker = settings, mqtt, node, broker
+        self._settings, self._mqtt, self._node, self._client = settings, mqtt, node, client
         self._parts: dict[str, Component] = {}
         self._gone: dict[str, Component] = {}
 
@@ -139,8 +132,8 @@ class HomeAssistant:
 
     def start(self, sources: Labels) -> None:
         """Tell what there is, whenever Home Assistant or the broker may have forgotten it."""
-        self._broker.subscribe(f"{self._settings.discovery_prefix}/status", self._born)
-        self._broker.subscribe(self.topic, self._told_before)
+        self._client.subscribe(f"{self._settings.discovery_prefix}/status", self._on_birth)
+        self._client.subscribe(self.topic, self._on_earlier_payload)
         self.update(self._settings, sources)
 
     def update(self, settings: HomeAssistantSettings, sources: Labels) -> None:
@@ -151,26 +144,26 @@ class HomeAssistant:
             if name not in self._parts:
                 self._gone[name] = {"platform": component["platform"]}
         self._gone = {name: c for name, c in self._gone.items() if name not in self._parts}
-        self._tell()
+        self._publish()
 
-    def _tell(self, *, again: bool = False) -> None:
+    def _publish(self, *, again: bool = False) -> None:
         message = payload(self._mqtt, self._node, self._version, self._parts, self._gone)
-        self._broker.retain(self.topic, message, again=again)
+        self._client.retain(self.topic, message, again=again)
 
-    def _born(self, message: Received) -> None:
+    def _on_birth(self, message: Received) -> None:
         if message.payload == b"online" and not message.retained:
             log.debug("home assistant has started")
-            self._tell(again=True)
+            self._publish(again=True)
 
-    def _told_before(self, message: Received) -> None:
-        """What the broker held when we came: an earlier run may have told of more."""
+    def _on_earlier_payload(self, message: Received) -> None:
+        """What the broker held when we came: an earlier run may have published more."""
         if not message.retained:
             return
         gone = removed(message.payload, self._parts)
         if not gone.keys() <= self._gone.keys():
             log.info("removed from home assistant", components=sorted(gone))
             self._gone |= gone
-            self._tell()
+            self._publish()
 
 
 def _of_source(

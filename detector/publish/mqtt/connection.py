@@ -18,7 +18,6 @@ import contextlib
 import logging
 import os
 import socket
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -32,7 +31,9 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from detector.publish.mqtt import failure
+from detector.publish.mqtt.confirmations import Confirmation, Confirmations
 from detector.publish.mqtt.credentials import read_password, tls_context
+from detector.publish.mqtt.lookup import look_up
 from detector.settings.mqtt import MqttSettings
 
 _CONNECT_TIMEOUT_S: Final = 5.0
@@ -60,14 +61,14 @@ class Received:
     """What the answer must carry, so that it is known whose it is."""
 
 
-class Link:
+class MqttConnection:
     """A connection, open inside `async with`.
 
     Leaving the block without an error says goodbye to the broker; with an error, or when the
     broker no longer answers, the connection is dropped and the broker publishes the last will.
 
     Raises:
-        LinkError: on entering, if there is no connection.
+        MqttConnectionError: on entering, if there is no connection.
     """
 
     def __init__(
@@ -88,15 +89,18 @@ class Link:
         self._turned_away: ReasonCode | None = None
         self._abandoned = False
         self._log = _LastError()
-        self._unconfirmed: dict[int, tuple[asyncio.Future[str | None], float]] = {}
-        self._subscribing: dict[int, tuple[asyncio.Future[str | None], float]] = {}
+        self._unconfirmed = Confirmations(settings.timeout_s)
+        self._subscribing = Confirmations(settings.timeout_s)
         self._in_flight = _IN_FLIGHT
         self._largest_packet: int | None = None
         self._paho: paho.Client
 
     async def __aenter__(self) -> Self:
         host, port = self._settings.address
-        await self._resolve(host, port)
+        try:
+            await look_up(host, port, self._settings.timeout_s)
+        except (OSError, UnicodeError) as error:  # TimeoutError is one
+            raise failure.not_connected(error, self._broker) from None
         context = await asyncio.to_thread(tls_context, self._settings)
         client = aiomqtt.Client(
             host,
@@ -145,11 +149,11 @@ class Link:
         """Done when the connection has ended, whatever the reason."""
         return self._lost
 
-    def why_lost(self) -> failure.LinkError:
+    def why_lost(self) -> failure.MqttConnectionError:
         reason = self._lost.result() if self._lost.done() else None
         return failure.lost(reason, self._log.last, self._broker, self._client_id)
 
-    def silent(self) -> failure.LinkError:
+    def silent(self) -> failure.MqttConnectionError:
         """The error for a broker that does not confirm."""
         return failure.silent(self._broker, self._settings.timeout_s)
 
@@ -171,8 +175,8 @@ class Link:
     @property
     def deadline(self) -> float | None:
         """When, on the loop's clock, the oldest of what was sent must have been confirmed."""
-        waiting = (self._unconfirmed, self._subscribing)
-        return min((next(iter(sent.values()))[1] for sent in waiting if sent), default=None)
+        deadlines = (self._unconfirmed.deadline, self._subscribing.deadline)
+        return min((at for at in deadlines if at is not None), default=None)
 
     def publish(
         self,
@@ -181,7 +185,7 @@ class Link:
         *,
         retain: bool = False,
         correlation: bytes | None = None,
-    ) -> "Confirmation":
+    ) -> Confirmation:
         """Send with QoS 1. The future holds None once accepted, or why the broker refused.
 
         It stays undone if the connection is lost first. A message that cannot be sent at all
@@ -203,7 +207,7 @@ class Link:
         except ValueError as error:  # a wildcard in the topic, or no topic
             confirmation.set_result(str(error))
             return confirmation
-        self._unconfirmed[sent.mid] = confirmation, self._loop.time() + self._settings.timeout_s
+        self._unconfirmed.expect(sent.mid, confirmation)
         return confirmation
 
     def publish_unconfirmed(self, topic: str, payload: str) -> bool:
@@ -215,7 +219,7 @@ class Link:
             return True
         return False
 
-    def subscribe(self, topic: str) -> "Confirmation":
+    def subscribe(self, topic: str) -> Confirmation:
         """Have messages on `topic` (wildcards allowed) received, with QoS 1; as `publish`."""
         confirmation: Confirmation = self._loop.create_future()
         try:
@@ -224,7 +228,7 @@ class Link:
             confirmation.set_result(str(error))
             return confirmation
         if mid is not None:  # else the connection is lost
-            self._subscribing[mid] = confirmation, self._loop.time() + self._settings.timeout_s
+            self._subscribing.expect(mid, confirmation)
         return confirmation
 
     async def _enter(self, client: aiomqtt.Client) -> None:
@@ -247,36 +251,6 @@ class Link:
         if error is not None:
             # aiomqtt keeps the text of the error and, as the context, the error itself.
             raise failure.not_connected(error.__context__ or error, self._broker)
-
-    async def _resolve(self, host: str, port: int) -> None:
-        """Look the host up once, ahead of aiomqtt, in a thread that nothing waits for.
-
-        aiomqtt does it in the loop's thread pool, and a process does not end before that pool's
-        threads do: a name server that keeps silent would hold up a stop for half a minute.
-        """
-        found: asyncio.Future[OSError | UnicodeError | None] = self._loop.create_future()
-
-        def settle(error: OSError | UnicodeError | None) -> None:
-            if not found.done():
-                found.set_result(error)
-
-        def look_up() -> None:
-            error = None
-            try:
-                socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            except (OSError, UnicodeError) as problem:
-                error = problem
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
-                self._loop.call_soon_threadsafe(settle, error)
-
-        threading.Thread(target=look_up, name="mqtt resolve", daemon=True).start()
-        try:
-            async with asyncio.timeout(self._settings.timeout_s):
-                error = await found
-        except TimeoutError as timed_out:
-            raise failure.not_connected(timed_out, self._broker) from None
-        if error is not None:
-            raise failure.not_connected(error, self._broker)
 
     def _reach_under(self, client: aiomqtt.Client) -> None:
         self._paho = under = client._client  # noqa: SLF001 - see the module's docstring
@@ -311,17 +285,13 @@ class Link:
         tell_aiomqtt(client, userdata, flags, reason, properties)
 
     def _on_publish(self, _c: object, _u: object, mid: int, reason: ReasonCode, _p: object) -> None:
-        confirmation, _ = self._unconfirmed.pop(mid, (None, 0.0))
-        if confirmation is not None and not confirmation.done():
-            confirmation.set_result(str(reason) if reason.is_failure else None)
+        self._unconfirmed.settle(mid, str(reason) if reason.is_failure else None)
 
     def _on_subscribe(
         self, _c: object, _u: object, mid: int, reasons: list[ReasonCode], _p: object
     ) -> None:
-        confirmation, _ = self._subscribing.pop(mid, (None, 0.0))
-        if confirmation is not None and not confirmation.done():
-            refusals = [str(reason) for reason in reasons if reason.is_failure]
-            confirmation.set_result(refusals[0] if refusals else None)
+        refusals = [str(reason) for reason in reasons if reason.is_failure]
+        self._subscribing.settle(mid, refusals[0] if refusals else None)
 
     def _on_message(self, _c: object, _u: object, message: paho.MQTTMessage) -> None:
         if self._receive is None:
@@ -389,9 +359,6 @@ class Link:
             elif sock is not None:  # websockets: a wrapper that shows only the descriptor
                 with socket.socket(fileno=os.dup(sock.fileno())) as under:
                     under.shutdown(socket.SHUT_RDWR)
-
-
-Confirmation = asyncio.Future[str | None]
 
 
 def _connect_properties() -> Properties:

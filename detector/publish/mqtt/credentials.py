@@ -4,7 +4,7 @@ import os
 import ssl
 from pathlib import Path
 
-from detector.publish.mqtt.failure import LinkError
+from detector.publish.mqtt.failure import MqttConnectionError
 from detector.settings.mqtt import MqttSettings
 
 
@@ -12,7 +12,7 @@ def read_password(settings: MqttSettings) -> str | None:
     """The first line of the password file or systemd credential.
 
     Raises:
-        LinkError: naming the field and the file.
+        MqttConnectionError: naming the field and the file.
     """
     if settings.password_file is not None:
         field, path = "mqtt.password_file", settings.password_file
@@ -20,7 +20,7 @@ def read_password(settings: MqttSettings) -> str | None:
         field = "mqtt.password_credential"
         folder = os.environ.get("CREDENTIALS_DIRECTORY")
         if not folder:
-            raise LinkError(
+            raise MqttConnectionError(
                 "settings",
                 f"{field} = {settings.password_credential!r}: there is no "
                 "$CREDENTIALS_DIRECTORY: add LoadCredential= to the service, "
@@ -32,11 +32,11 @@ def read_password(settings: MqttSettings) -> str | None:
     try:
         first_line = path.read_text(encoding="utf-8").partition("\n")[0].removesuffix("\r")
     except OSError as error:
-        raise LinkError("settings", f"{field}: {path}: {error.strerror}") from None
+        raise MqttConnectionError("settings", f"{field}: {path}: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise LinkError("settings", f"{field}: {path}: is not UTF-8") from None
+        raise MqttConnectionError("settings", f"{field}: {path}: is not UTF-8") from None
     if not first_line:
-        raise LinkError("settings", f"{field}: {path}: the first line is empty")
+        raise MqttConnectionError("settings", f"{field}: {path}: the first line is empty")
     return first_line
 
 
@@ -44,7 +44,7 @@ def tls_context(settings: MqttSettings) -> ssl.SSLContext | None:
     """TLS 1.2 or later, with the broker's certificate and name verified.
 
     Raises:
-        LinkError: naming the field and the file.
+        MqttConnectionError: naming the field and the file.
     """
     tls = settings.tls
     if tls is None:
@@ -71,9 +71,9 @@ def tls_context(settings: MqttSettings) -> ssl.SSLContext | None:
     return context
 
 
-def _unusable(field: str, path: Path | None, error: OSError) -> LinkError:
+def _unusable(field: str, path: Path | None, error: OSError) -> MqttConnectionError:
     if isinstance(error, ssl.SSLError):
         why = f"cannot be used ({error.reason or error}): a PEM file without a passphrase is needed"
     else:
         why = error.strerror or str(error)
-    return LinkError("settings", f"{field}: {path}: {why}")
+    return MqttConnectionError("settings", f"{field}: {path}: {why}")

@@ -14,7 +14,7 @@ Cause = Literal[
 ]  # fmt: skip
 
 
-class LinkError(BrokerError):
+class MqttConnectionError(BrokerError):
     """A connection could not be made, or was lost. The message never holds a secret."""
 
     def __init__(self, cause: Cause, message: str) -> None:
@@ -22,7 +22,7 @@ class LinkError(BrokerError):
         self.cause = cause
 
 
-def not_connected(error: BaseException, broker: str) -> LinkError:
+def not_connected(error: BaseException, broker: str) -> MqttConnectionError:
     """Why no connection came about; `broker` is `host:port`."""
     cause: Cause = "unreachable"
     match error:
@@ -51,49 +51,55 @@ def not_connected(error: BaseException, broker: str) -> LinkError:
             why = error.strerror or str(error)
         case _:
             why = str(error)
-    return LinkError(cause, f"{broker}: {why}")
+    return MqttConnectionError(cause, f"{broker}: {why}")
 
 
-def turned_away(reason: ReasonCode, broker: str, username: str | None) -> LinkError:
+def turned_away(reason: ReasonCode, broker: str, username: str | None) -> MqttConnectionError:
     """The broker answered CONNECT with a failure (MQTT 5.0, section 3.2.2.2)."""
     match reason.value:
         case 134 | 135 if username is None:
-            return LinkError(
+            return MqttConnectionError(
                 "credentials",
                 f"{broker}: {reason}: the broker wants a user name: "
                 "set mqtt.username and mqtt.password_file",
             )
         case 134 | 135:
-            return LinkError(
+            return MqttConnectionError(
                 "credentials",
                 f"{broker}: {reason}: check the password of mqtt.username = {username!r}",
             )
         case 128 | 129 | 130 | 132:
-            return LinkError(
+            return MqttConnectionError(
                 "protocol", f"{broker}: {reason}: the broker must speak MQTT 5 (or mosquitto ≥ 1.6)"
             )
         case 133:
-            return LinkError("protocol", f"{broker}: {reason}: check mqtt.client_id")
+            return MqttConnectionError("protocol", f"{broker}: {reason}: check mqtt.client_id")
         case _:
-            return LinkError("protocol", f"{broker}: the broker turns us away: {reason}")
+            return MqttConnectionError("protocol", f"{broker}: the broker turns us away: {reason}")
 
 
-def hung_up(detail: str | None, broker: str, *, tls: bool) -> LinkError:
+def hung_up(detail: str | None, broker: str, *, tls: bool) -> MqttConnectionError:
     """The connection broke before the broker answered CONNECT."""
     what = f"{broker}: the broker hung up before it answered" + (f" ({detail})" if detail else "")
     if tls:
-        return LinkError("tls", f"{what}: check mqtt.tls.certificate_file and the broker's log")
-    return LinkError("protocol", f"{what}: does this port want TLS (mqtt.tls)?")
+        return MqttConnectionError(
+            "tls", f"{what}: check mqtt.tls.certificate_file and the broker's log"
+        )
+    return MqttConnectionError("protocol", f"{what}: does this port want TLS (mqtt.tls)?")
 
 
-def silent(broker: str, seconds: float) -> LinkError:
-    return LinkError("timeout", f"{broker}: the broker did not answer within {seconds:g} s")
+def silent(broker: str, seconds: float) -> MqttConnectionError:
+    return MqttConnectionError(
+        "timeout", f"{broker}: the broker did not answer within {seconds:g} s"
+    )
 
 
-def lost(reason: ReasonCode | None, detail: str | None, broker: str, client_id: str) -> LinkError:
+def lost(
+    reason: ReasonCode | None, detail: str | None, broker: str, client_id: str
+) -> MqttConnectionError:
     """An established connection ended; `reason` is what the broker said, if it said anything."""
     if reason is not None and reason.value == 142:  # noqa: PLR2004
-        return LinkError(
+        return MqttConnectionError(
             "taken_over",
             f"{broker}: another client connected as {client_id!r}: "
             "each daemon needs its own node name, or its own mqtt.client_id",
@@ -103,4 +109,4 @@ def lost(reason: ReasonCode | None, detail: str | None, broker: str, client_id: 
     else:
         # Mosquitto 2.0.11 gives no reason when another client takes the id over.
         why = detail or f"closed by the broker: stopped, or another client took {client_id!r}"
-    return LinkError("lost", f"{broker}: the connection was lost: {why}")
+    return MqttConnectionError("lost", f"{broker}: the connection was lost: {why}")

@@ -2,46 +2,47 @@
 
 import asyncio
 import json
-import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
 from functools import partial
-from typing import Any, Final, NoReturn, get_args
+from typing import Final, NoReturn, get_args
 
 import aiomqtt
 import structlog
 from paho.mqtt.client import topic_matches_sub
 
+from detector.boottime import boottime
 from detector.publish import topics
-from detector.publish.messages import EventMessage, GapMessage, SourceStatus
+from detector.publish.messages import EventMessage, GapMessage
 from detector.publish.mqtt.backoff import Backoff
-from detector.publish.mqtt.connection import Link, Received
-from detector.publish.mqtt.failure import Cause, LinkError
-from detector.publish.mqtt.level import Levels
-from detector.publish.mqtt.retained import RetainedValues
-from detector.publish.mqtt.sparse_log import SparseLog
-from detector.publish.mqtt.states import States
-from detector.publish.mqtt.suspicion import Suspicion
-from detector.publish.outbox.outbox import MemoryOutbox, Outbox, Waiting
+from detector.publish.mqtt.confirmations import Confirmation
+from detector.publish.mqtt.connection import MqttConnection, Received
+from detector.publish.mqtt.delivery import Delivery
+from detector.publish.mqtt.failure import Cause, MqttConnectionError
+from detector.publish.mqtt.label_states import LabelStates
+from detector.publish.mqtt.level import LevelMeter
+from detector.publish.mqtt.rate_limited_log import RateLimitedLog
+from detector.publish.mqtt.retained_topics import RetainedTopics
+from detector.publish.outbox.memory import MemoryOutbox
+from detector.publish.outbox.outbox import Outbox
+from detector.publish.previous_run import end_messages
 from detector.publish.publisher import Publisher
+from detector.publish.stats_message import StatsMessage
+from detector.records import SourceStatus
 from detector.settings.mqtt import MqttSettings
+from detector.stats import DeliveryStats, Stats
 
 log = structlog.get_logger()
 
-_LATE_S: Final = 10.0
-_LONGEST_PARDON_S: Final = 3600.0
-"""A retained value that was given up is tried again once a connection has lasted for so long."""
-_GOODBYE_S: Final = 1.0
+GOODBYE_S: Final = 1.0
+"""How long a stop waits for the broker to confirm that everything is offline."""
 
-_TROUBLES: Final[tuple[str, ...]] = get_args(Cause)
-
-
-def boottime() -> float:
-    """Seconds since the machine was started, suspended or not: no step of the clock moves it."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
+_CAUSES: Final[tuple[str, ...]] = get_args(Cause)
 
 
 class MqttPublisher(Publisher):
-    """Keeps a connection, and everything that has yet to be told to the broker.
+    """Keeps a connection, and everything that the broker has yet to be sent.
 
     `run()` is the one task that talks to the broker. All other methods only note what there is to
     say, and return at once; they are to be called in the thread of the event loop.
@@ -62,30 +63,34 @@ class MqttPublisher(Publisher):
         self._place = settings.prefix, node
         self._clock = clock
         self._backoff = Backoff(first_retry_s, longest_retry_s)
-        self._good_after_s = self._pardon_after_s = longest_retry_s
-        self._sparse = SparseLog(clock)
+        self._good_after_s = longest_retry_s
+        self._log = RateLimitedLog(clock)
         self._outbox: Outbox = (
             MemoryOutbox(settings.queue_events, settings.queue_bytes) if outbox is None else outbox
         )
-        self._outbox.on_change = self._outbox_changed
-        self._outbox.on_drop = self._outbox_dropped
-        self._retained = RetainedValues()
-        self._rejected_values = 0
-        self._states = States()
-        self._leaving: set[str] = set()  # topics to be cleared once their last word is confirmed
-        self._levels = Levels(settings.level_interval_s)
+        self._work = asyncio.Event()
+        self._retained = RetainedTopics(*self._place, self._outbox, self._work)
+        self._delivery = Delivery(
+            settings.prefix,
+            self._outbox,
+            self._retained,
+            self._work,
+            self._log,
+            clock,
+            suspension_s=longest_retry_s,
+        )
+        self._levels = LevelMeter(settings.level_interval_s)
         self._subscriptions: dict[str, Callable[[Received], object]] = {}
         self._sources: set[str] = set()
-        self._suspicion = Suspicion()
-        self._link: Link | None = None
-        self._work = asyncio.Event()
-        self._empty = asyncio.Event()
-        self._keep(topics.node_status(*self._place), "online")  # told first
-        self._outbox_changed()
+        self._running = False
+        self._connection: MqttConnection | None = None
+        self._outbox.listener = self
+        self._retained.set(topics.node_status(*self._place), "online")  # sent first
+        self.outbox_changed()
 
     @property
     def connected(self) -> bool:
-        return self._link is not None
+        return self._connection is not None
 
     @property
     def queued(self) -> int:
@@ -102,69 +107,74 @@ class MqttPublisher(Publisher):
         """Events and gaps that the broker refused: they are lost."""
         return self._outbox.rejected
 
-    def counts(self) -> dict[str, int | str]:
+    def delivery(self) -> DeliveryStats:
         """What waits and what was lost."""
-        return {
-            "queued_events": len(self._outbox),
-            **self._outbox.stats(),
-            "rejected_values": self._rejected_values,
-        }
+        return replace(
+            self._outbox.stats(),
+            connected=self.connected,
+            rejected_values=self._delivery.rejected_values,
+        )
+
+    # -- what is published: `Publisher` ------------------------------------------------------------
 
     def declare(self, source: str, labels: Sequence[str]) -> None:
         """Name the labels a source may report: the state of each begins as OFF.
 
         A broker may still hold ON from before this process began.
         """
-        for label in labels:
-            topic = topics.state(*self._place, source, label)
-            state = self._states.declare(topic)
-            if topic not in self._retained or topic in self._leaving:
-                self._keep(topic, state)
+        self._retained.declare(source, labels)
 
     def event(self, message: EventMessage) -> None:
-        topic = topics.state(*self._place, message.source, message.label)
-        state = self._states.follow(topic, message)
-        if state is not None:
-            self._keep(topic, state)  # due once the event is sent
-            if state == "OFF" and self._states.passes(topic):
-                self._leaving.add(topic)
-        elif message.type != "end":
-            self._sparse.say("warning", "states", "too many words at a time: some have no state",
-                             most=States.PASSING, topic=topic)  # fmt: skip
+        if not self._retained.follow(message):
+            self._log.say("warning", "states", "too many words at a time: some have no state",
+                          most=LabelStates.MOST_UNDECLARED, label=message.label)  # fmt: skip
         self._outbox.put(message, self._clock())
-        self._outbox_changed()
+        self.outbox_changed()
 
     def gap(self, message: GapMessage) -> None:
         self._outbox.put(message, self._clock())
-        self._outbox_changed()
+        self.outbox_changed()
 
     def source_status(self, source: str, status: SourceStatus) -> None:
         self._sources.add(source)
-        self._tell(topics.source_status(*self._place, source), status)
+        self._retained.publish(topics.source_status(*self._place, source), status)
 
-    def stats(self, values: Mapping[str, Any]) -> None:
-        self._tell(topics.stats(*self._place), json.dumps(values, ensure_ascii=False))
+    def stats(self, stats: Stats) -> None:
+        complete = replace(stats, delivery=stats.delivery or self.delivery())
+        message = StatsMessage.of(complete)
+        self._retained.publish(topics.stats(*self._place), message.to_json())
+
+    def heard(self, source: str, until: datetime) -> None:
+        self._outbox.set_heard_until(source, until)
+
+    def scores(self, source: str, top: Mapping[str, float]) -> None:
+        """Publish the top labels of a window, if that is wanted and can be done at once."""
+        if self._settings.scores and self._connection is not None:
+            rounded = {label: round(score, 4) for label, score in top.items()}
+            topic = topics.scores(*self._place, source)
+            self._connection.publish_unconfirmed(topic, json.dumps(rounded))
+
+    def level(self, source: str, power: float) -> None:
+        """Publish the mean level now and then, if that is wanted and can be done at once."""
+        level = self._levels.push(source, power, self._clock())
+        if level is not None and self._connection is not None:
+            topic = topics.level(*self._place, source)
+            self._connection.publish_unconfirmed(topic, f"{level:.1f}")
+
+    # -- other topics: `MqttClient` ----------------------------------------------------------------
 
     def retain(self, topic: str, payload: str, *, again: bool = False) -> None:
-        """Have the broker hold `payload` at `topic`: told now, and on each connection.
+        """Have the broker hold `payload` at `topic`: sent now, and on each connection.
 
-        An empty payload clears the topic. With `again`, subscribers are told even if the broker
-        has it already. To be called for everything that is to stay before
-        `run()`: what an earlier life has left with the broker and nobody names is cleared then.
+        An empty payload clears the topic. With `again`, it is sent even if the broker has it
+        already. To be called for everything that is to stay before `run()`: what an earlier run
+        has left with the broker and nobody names is cleared then.
         """
-        self._states.declare(topic)
-        if payload != self._retained.value(topic):
-            self._retained.pardon(topic)
-        if again:
-            self._retained.forget(topic)
-        self._tell(topic, payload)
+        self._retained.retain(topic, payload, again=again)
 
     def release(self, topic: str) -> None:
-        """Say the last word on a retained topic, and then clear it."""
-        self._states.cleared(topic)
-        self._retained.forget(topic)
-        self._tell(topic, topics.last_word(topic))
-        self._leaving.add(topic)
+        """Publish the last value of a retained topic, and then clear it."""
+        self._retained.release(topic)
 
     def subscribe(self, topic: str, received: Callable[[Received], object]) -> None:
         """Have `received` called with each message on `topic`, now and on each connection.
@@ -172,53 +182,55 @@ class MqttPublisher(Publisher):
         Wildcards are allowed. It is called in the event loop, and is to return at once.
         """
         self._subscriptions[topic] = received
-        if self._link is not None:
-            self._subscribe(self._link, topic)
+        if self._connection is not None:
+            self._subscribe(self._connection, topic)
 
     def respond(self, request: Received, payload: str) -> bool:
         """Answer a message where it asks to be answered; whether it did and we are connected."""
-        if request.response_topic is None or self._link is None:
+        if request.response_topic is None or self._connection is None:
             return False
         topic = request.response_topic
-        self._link.publish(topic, payload, correlation=request.correlation).add_done_callback(
+        self._connection.publish(topic, payload, correlation=request.correlation).add_done_callback(
             partial(self._response_confirmed, topic)
         )
         return True
 
-    def scores(self, source: str, top: Mapping[str, float]) -> None:
-        """Publish the top labels of a window, if that is wanted and can be done at once."""
-        if self._settings.scores and self._link is not None:
-            rounded = {label: round(score, 4) for label, score in top.items()}
-            self._link.publish_unconfirmed(topics.scores(*self._place, source), json.dumps(rounded))
+    # -- what happens in the outbox: `OutboxListener` ----------------------------------------------
 
-    def level(self, source: str, power: float) -> None:
-        """Publish the mean level now and then, if that is wanted and can be done at once."""
-        level = self._levels.push(source, power, self._clock())
-        if level is not None and self._link is not None:
-            self._link.publish_unconfirmed(topics.level(*self._place, source), f"{level:.1f}")
+    def outbox_changed(self) -> None:
+        self._delivery.outbox_changed()
+
+    def outbox_dropped(self) -> None:
+        self._log.say(
+            "warning", "full", "too many events wait for the MQTT broker; the oldest is dropped",
+            queue_events=self._settings.queue_events, dropped_events=self._outbox.dropped,
+        )  # fmt: skip
+
+    def outbox_loaded(self) -> None:
+        for message in end_messages(self._outbox.previous_run, self._outbox.sequence):
+            self.event(message)
+        if self._running:
+            self._retained.release_unknown()
+
+    # -- connections -------------------------------------------------------------------------------
 
     async def drain(self, timeout_s: float) -> int:
         """Wait until the broker has confirmed everything; how many are left when time is up."""
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self._empty.wait()
-        except TimeoutError:
-            pass
-        return len(self._outbox)
+        return await self._delivery.drain(timeout_s)
 
     async def run(self) -> NoReturn:
         """Connect, publish, and connect again, until cancelled.
 
         On cancellation the broker is told, within about 2 s, that node and sources are offline.
         """
-        self._keep(topics.node_status(*self._place), "online")
-        self._outbox.on_begun = self._part_with_what_is_gone
-        self._part_with_what_is_gone()
+        self._running = True
+        self._retained.set(topics.node_status(*self._place), "online")
+        self._retained.release_unknown()
         while True:
             try:
-                await self._connection()
-            except LinkError as error:
-                self._sparse.say(
+                await self._connect_and_deliver()
+            except MqttConnectionError as error:
+                self._log.say(
                     "warning",
                     error.cause,
                     "no connection to the MQTT broker; events are kept and sent later",
@@ -227,93 +239,68 @@ class MqttPublisher(Publisher):
                 )
             await asyncio.sleep(self._backoff.next_s())
 
-    async def _connection(self) -> None:
+    async def _connect_and_deliver(self) -> None:
         """One connection, from its beginning to its loss."""
-        offline = aiomqtt.Will(topics.node_status(*self._place), "offline", qos=1, retain=True)
+        will = aiomqtt.Will(topics.node_status(*self._place), "offline", qos=1, retain=True)
         name = client_id(self._settings, self._place[1])
-        async with Link(self._settings, name, offline, self._receive) as link:
+        async with MqttConnection(self._settings, name, will, self._receive) as connection:
             began = self._clock()
-            self._link = link
+            self._connection = connection
             host, port = self._settings.address
-            self._sparse.say("info", "connected", "connected to the MQTT broker",
-                             host=host, port=port, queued=len(self._outbox))  # fmt: skip
-            self._retained.all_due()
-            self._suspicion.connected()
-            link.lost.add_done_callback(lambda _: self._work.set())
-            pardon = asyncio.get_running_loop().call_later(self._pardon_after_s, self._pardon)
+            self._log.say("info", "connected", "connected to the MQTT broker",
+                          host=host, port=port, queued=len(self._outbox))  # fmt: skip
+            self._delivery.connected()
+            connection.lost.add_done_callback(lambda _: self._work.set())
+            resume = asyncio.get_running_loop().call_later(
+                self._delivery.suspension_s, self._delivery.resume_suspended
+            )
             for topic in self._subscriptions:
-                self._subscribe(link, topic)
+                self._subscribe(connection, topic)
             try:
-                await self._serve(link)
-            except LinkError:
-                if link.lost.done():
-                    self._suspect()
+                await self._delivery.serve(connection)
+            except MqttConnectionError:
+                if connection.lost.done():
+                    self._delivery.connection_lost()
                 raise
             except asyncio.CancelledError:
-                await self._say_goodbye(link)
+                await self._say_goodbye(connection)
                 raise
             finally:
-                self._link = None
-                pardon.cancel()
+                self._connection = None
+                resume.cancel()
                 if self._clock() - began >= self._good_after_s:
                     self._backoff.reset()
-                    self._sparse.forget("connected", *_TROUBLES)
+                    self._log.forget("connected", *_CAUSES)
 
-    async def _serve(self, link: Link, *, goodbye: bool = False) -> None:
-        """Send whatever there is to send; with `goodbye`, only retained values, and then return."""
-        while True:
-            self._work.clear()
-            if link.lost.done():
-                raise link.why_lost()
-            while link.has_room and self._send_next(link, events=not goodbye):
-                pass
-            if goodbye and link.quiet:
-                return
-            try:
-                async with asyncio.timeout_at(link.deadline):
-                    await self._work.wait()
-            except TimeoutError:
-                raise link.silent() from None
-
-    def _send_next(self, link: Link, *, events: bool) -> bool:
-        if self._suspicion.cautious and not link.quiet:
-            return False
-        return self._send_value(link) or (events and self._send_event(link))
-
-    def _send_value(self, link: Link) -> bool:
-        if (value := self._retained.take()) is None:
-            return False
-        topic, payload = value
-        self._suspicion.sent(topic)
-        link.publish(topic, payload, retain=True).add_done_callback(
-            partial(self._retained_confirmed, topic, payload)
+    async def _say_goodbye(self, connection: MqttConnection) -> None:
+        """In a task of its own, since this one is being cancelled."""
+        for source in self._sources:
+            self._retained.publish(topics.source_status(*self._place, source), "offline")
+        self._retained.publish(topics.node_status(*self._place), "offline")
+        goodbye = asyncio.create_task(
+            self._delivery.serve(connection, goodbye=True), name="mqtt goodbye"
         )
-        return True
+        try:
+            await asyncio.wait({goodbye}, timeout=GOODBYE_S)
+        finally:
+            goodbye.cancel()
+        await asyncio.wait({goodbye})
+        if not goodbye.cancelled() and (error := goodbye.exception()) is not None:
+            log.debug("could not say goodbye to the MQTT broker", error=str(error))
 
-    def _send_event(self, link: Link) -> bool:
-        if (waiting := self._outbox.oldest(besides=self._suspicion.in_flight)) is None:
-            return False
-        self._suspicion.sent(waiting.ticket)
-        topic = self._topic(waiting)
-        link.publish(topic, self._payload(waiting)).add_done_callback(
-            partial(self._confirmed, topic, waiting)
-        )
-        if waiting.letter.label is not None:
-            place = self._settings.prefix, waiting.letter.node
-            self._retained.due(topics.state(*place, waiting.letter.source, waiting.letter.label))
-        return True
+    # -- subscriptions -----------------------------------------------------------------------------
 
-    def _subscribe(self, link: Link, topic: str) -> None:
-        link.subscribe(topic).add_done_callback(partial(self._subscribed, topic))
+    def _subscribe(self, connection: MqttConnection, topic: str) -> None:
+        connection.subscribe(topic).add_done_callback(partial(self._subscribed, topic))
 
-    def _subscribed(self, topic: str, confirmation: asyncio.Future[str | None]) -> None:
+    def _subscribed(self, topic: str, confirmation: Confirmation) -> None:
         if (refusal := confirmation.result()) is not None:
-            self._sparse.say(
+            self._log.say(
                 "error", f"not subscribed {topic}", "the MQTT broker does not let us subscribe",
                 topic=topic, reason=refusal,
             )  # fmt: skip
         else:
-            self._sparse.forget(f"not subscribed {topic}")
+            self._log.forget(f"not subscribed {topic}")
         self._work.set()
 
     def _receive(self, message: Received) -> None:
@@ -321,147 +308,14 @@ class MqttPublisher(Publisher):
             if topic_matches_sub(topic, message.topic):
                 received(message)
 
-    def _response_confirmed(self, topic: str, confirmation: asyncio.Future[str | None]) -> None:
+    def _response_confirmed(self, topic: str, confirmation: Confirmation) -> None:
         if (refusal := confirmation.result()) is not None:
             # The topic is whatever was asked for: no key of its own in a log that remembers.
-            self._sparse.say(
+            self._log.say(
                 "warning", "response", "the MQTT broker refuses a response",
                 topic=topic, reason=refusal,
             )  # fmt: skip
         self._work.set()
-
-    def _confirmed(
-        self, topic: str, waiting: Waiting, confirmation: asyncio.Future[str | None]
-    ) -> None:
-        self._suspicion.settled(waiting.ticket)
-        if (refusal := confirmation.result()) is not None:
-            self._reject(waiting, topic, refusal)
-        else:
-            self._sparse.forget(f"refused {topic}")
-            self._outbox.remove(waiting.ticket)
-        self._settled()
-
-    def _retained_confirmed(
-        self, topic: str, payload: str, confirmation: asyncio.Future[str | None]
-    ) -> None:
-        refusal = confirmation.result()
-        self._suspicion.settled(topic, refused=refusal is not None)
-        if refusal is not None:
-            self._reject_value("refused", topic, refusal)
-            self._retained.forget(topic)  # if it is set again, it is tried again
-        else:
-            self._sparse.forget(f"refused {topic}", f"given up {topic}")
-            if topic in self._leaving and payload and self._retained.value(topic) == payload:
-                self._retained.set(topic, "")
-                self._retained.due(topic)
-            elif not payload and self._retained.drop_if(topic, ""):
-                self._leaving.discard(topic)
-                self._states.cleared(topic)
-                self._outbox.forget(topic)
-        if not (self._suspicion.in_flight or self._retained.any_due or len(self._outbox)):
-            self._suspicion.cleared()
-            if not self._retained.any_given_up:
-                self._pardon_after_s = self._good_after_s
-        self._work.set()
-
-    def _reject_value(self, what: str, topic: str, reason: str) -> None:
-        self._rejected_values += 1
-        self._sparse.say(
-            "error", f"{what} {topic}", "the MQTT broker refuses a retained value",
-            topic=topic, reason=reason, rejected_values=self._rejected_values,
-        )  # fmt: skip
-
-    def _reject(self, waiting: Waiting, topic: str, refusal: str) -> None:
-        self._outbox.reject(waiting, topic, refusal)
-        self._sparse.say(
-            "error", f"refused {topic}", "the MQTT broker refuses an event: it is a dead letter",
-            topic=topic, reason=refusal, rejected_events=self._outbox.rejected,
-        )  # fmt: skip
-
-    def _suspect(self) -> None:
-        """A message on which the broker hangs up, time and again, must not block the others."""
-        poison = self._suspicion.lost()
-        why = f"the broker hung up on it {self._suspicion.POISON_AFTER} times"
-        if isinstance(poison, str):
-            self._retained.give_up(poison)
-            self._pardon_after_s = min(2 * self._pardon_after_s, _LONGEST_PARDON_S)
-            self._reject_value("given up", poison, f"{why}: it is not sent for now")
-        elif poison is not None:
-            oldest = self._outbox.oldest()
-            if oldest is not None and oldest.ticket == poison:
-                self._reject(oldest, self._topic(oldest), why)
-                self._settled()
-
-    def _pardon(self) -> None:
-        """The trouble may have been the broker's: what was given up for it is tried again."""
-        self._retained.pardon()
-        self._work.set()
-
-    def _part_with_what_is_gone(self) -> None:
-        """Take back what an earlier life has left with the broker and this one does not have.
-
-        A label, source or node that is no longer in the configuration would be ON for ever.
-        """
-        stays = topics.stats(*self._place)
-        for topic in sorted(set(self._outbox.told) - {stays}):
-            if topic not in self._retained:
-                self._tell(topic, topics.last_word(topic))
-                self._leaving.add(topic)
-
-    async def _say_goodbye(self, link: Link) -> None:
-        """Within a second. In a task of its own, since this one is being cancelled."""
-        for source in self._sources:
-            self._tell(topics.source_status(*self._place, source), "offline")
-        self._tell(topics.node_status(*self._place), "offline")
-        goodbye = asyncio.create_task(self._serve(link, goodbye=True), name="mqtt goodbye")
-        try:
-            await asyncio.wait({goodbye}, timeout=_GOODBYE_S)
-        finally:
-            goodbye.cancel()
-        await asyncio.wait({goodbye})
-        if not goodbye.cancelled() and (error := goodbye.exception()) is not None:
-            log.debug("could not say goodbye to the MQTT broker", error=str(error))
-
-    def _keep(self, topic: str, value: str) -> None:
-        self._retained.set(topic, value)
-        self._leaving.discard(topic)
-        self._outbox.remember(topic)
-
-    def _tell(self, topic: str, value: str) -> None:
-        self._keep(topic, value)
-        self._retained.due(topic)
-        self._work.set()
-
-    def _settled(self) -> None:
-        """A message does not wait any more, for better or worse."""
-        oldest = self._outbox.oldest()
-        if oldest is None or not self._suspicion.suspects(oldest.ticket):  # or it was dropped
-            self._suspicion.cleared()
-        self._outbox_changed()
-
-    def _outbox_changed(self) -> None:
-        if len(self._outbox):
-            self._empty.clear()
-        else:
-            self._empty.set()
-            self._retained.rest_due()  # lest a state waits for an event that does not come
-        self._work.set()
-
-    def _outbox_dropped(self) -> None:
-        self._sparse.say(
-            "warning", "full", "too many events wait for the MQTT broker; the oldest is dropped",
-            queue_events=self._settings.queue_events, dropped_events=self._outbox.dropped,
-        )  # fmt: skip
-
-    def _topic(self, waiting: Waiting) -> str:
-        letter, prefix = waiting.letter, self._settings.prefix
-        if letter.label is None:
-            return topics.gaps(prefix, letter.node, letter.source)
-        return topics.event(prefix, letter.node, letter.source, letter.label)
-
-    def _payload(self, waiting: Waiting) -> str:
-        late = self._clock() - waiting.since > _LATE_S
-        return waiting.letter.as_late() if late else waiting.letter.body
 
 
 def client_id(settings: MqttSettings, node: str) -> str:
@@ -474,5 +328,5 @@ async def probe(settings: MqttSettings, node: str) -> None:
     Raises:
         BrokerError: the host, the port, the cause and what to do.
     """
-    async with Link(settings, f"{client_id(settings, node)}-check"):
+    async with MqttConnection(settings, f"{client_id(settings, node)}-check"):
         pass

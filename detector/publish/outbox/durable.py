@@ -13,11 +13,10 @@ import asyncio
 import contextlib
 import math
 import uuid
-from collections import OrderedDict
-from collections.abc import Callable, Collection, Container, Iterator, Sequence
+from collections.abc import Callable, Collection, Container, Iterator
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar
@@ -25,30 +24,32 @@ from typing import Final, Self, TypeVar
 import structlog
 
 from detector.publish.messages import EventMessage, GapMessage
-from detector.publish.outbox.batches import Applied, Batch, Begun, Counts, DeadLetter
+from detector.publish.outbox.changes import DeadLetter, StoredState
+from detector.publish.outbox.contents import DEAD_AT_ONCE, PROVISIONAL, READY, OutboxContents
 from detector.publish.outbox.database import StoreTakenError
+from detector.publish.outbox.disk_health import DiskHealth, DiskState
 from detector.publish.outbox.disk_thread import DiskThread
-from detector.publish.outbox.outbox import Letter, Shelf, Waiting
-from detector.publish.outbox.store import Store, now
+from detector.publish.outbox.entries import OutboxEntry
+from detector.publish.outbox.outbox import NoListener, OutboxListener
+from detector.publish.outbox.store import Store
+from detector.publish.outbox.tables import now as utc_now
 from detector.publish.outbox.watermark import Watermark
+from detector.publish.previous_run import PreviousRun
+from detector.stats import DeliveryStats
 
 log = structlog.get_logger()
 
 T = TypeVar("T")
 
-_WINDOW: Final = 1024
-"""How many are held in memory, ready to be sent."""
-_AT_ONCE: Final = 1000
-"""At most so many are added in one transaction."""
-_DEAD_AT_ONCE: Final = 1000
-_SLOW_S: Final = 5.0
+SLOW_S: Final = 5.0
 """A disk that takes longer counts as one that fails, until it answers."""
-_FIRST_RETRY_S: Final = 1.0
-_LONGEST_RETRY_S: Final = 30.0
-_FLUSH_S: Final = 3.0
-_CLOSE_S: Final = 0.5
-_PROVISIONAL: Final = 2**62
-"""Tickets given out before it is known which are taken."""
+FIRST_RETRY_S: Final = 1.0
+FLUSH_S: Final = 3.0
+"""How long an end waits for what is left to be committed, and for the file to be closed."""
+CLOSE_S: Final = 0.5
+"""How long it waits for a file on a disk that fails to be closed."""
+HEARD_INTERVAL_S: Final = 30.0
+"""How often it is noted until when sources were heard, if nothing else is written."""
 
 
 class DurableOutbox:
@@ -68,55 +69,32 @@ class DurableOutbox:
         capacity_bytes: int,
         *,
         boot: str | None = None,
-        first_retry_s: float = _FIRST_RETRY_S,
+        first_retry_s: float = FIRST_RETRY_S,
     ) -> None:
-        self._bounds = capacity, capacity_bytes
+        self.listener: OutboxListener = NoListener()
         self._folder = folder
-        self._store = Store(folder, capacity, capacity_bytes, boot or boot_id(), self._note)
-        self._notes: list[tuple[str, dict[str, str | int]]] = []  # written by the thread
-        self._first_retry_s = first_retry_s
-        self._retry_s, self._retry_at = first_retry_s, -math.inf
+        self._store = Store(folder, capacity, capacity_bytes, boot or boot_id(), self._notify)
+        self._notices: list[tuple[str, dict[str, str | int]]] = []  # written by the thread
+        self._contents = OutboxContents(capacity, capacity_bytes)
+        self._disk = DiskHealth(first_retry_s)
         self._wake = asyncio.Event()
         self._closing = False
-        self._begun = False
-        self.on_change: Callable[[], None] = lambda: None
-        self.on_drop: Callable[[], None] = lambda: None
-        self.on_begun: Callable[[], None] = lambda: None
-
-        self._unsaved = Shelf(capacity, capacity_bytes)
-        self._unsaved_dropped = self._unsaved_rejected = 0  # not in the file's counters
-        self._ready: OrderedDict[int, Waiting] = OrderedDict()
-        # The newest ticket that was ready at some time; in a damaged file they can be anything.
-        self._loaded_to = -(2**63)
-        self._saving: Collection[int] = ()  # what is being committed
-        self._gone_meanwhile: set[int] = set()  # of those, what is to be removed again
-        self._removed: set[int] = set()  # from the file, when it is next committed
-        self._dead: OrderedDict[int, DeadLetter] = OrderedDict()
-        self._counts = Counts()
-        self._told: set[str] = set()
-        self._new_told: dict[str, bool] = {}  # False: to be forgotten
-        self._lost = 0
-        self._last_ticket = 0
-        self._sequences: dict[str, int] = {}
-        self._failure: str | None = None
-        self._unreadable = False
-        # What was put in before the file could be read had these tickets, and then got others.
-        self._provisional_to, self._taken_up_at = 0, 0
+        self._heard_due_at = -math.inf
 
     async def __aenter__(self) -> Self:
         self._thread = DiskThread("outbox")
-        beginning = asyncio.create_task(self._begin(), name="outbox begins")
+        opening = asyncio.create_task(self._open(), name="outbox opens")
         try:
-            await asyncio.wait({beginning}, timeout=_SLOW_S)
-            if beginning.done():
-                beginning.result()
+            await asyncio.wait({opening}, timeout=SLOW_S)
+            if opening.done():
+                opening.result()
             else:
-                self._go_on_from(Watermark(_PROVISIONAL))
+                self._contents.go_on_from(Watermark(PROVISIONAL))
         except BaseException:
-            beginning.cancel()
+            opening.cancel()
             self._thread.close()
             raise
-        self._keeping = asyncio.create_task(self._keep(beginning), name="outbox")
+        self._keeping = asyncio.create_task(self._keep(opening), name="outbox")
         return self
 
     async def __aexit__(
@@ -128,14 +106,14 @@ class DurableOutbox:
         """Commit what is left, unless the disk fails."""
         self._closing = True
         self._wake.set()
-        await asyncio.wait({self._keeping}, timeout=_FLUSH_S)
+        await asyncio.wait({self._keeping}, timeout=FLUSH_S)
         self._keeping.cancel()
         await asyncio.wait({self._keeping})
-        if self._unsaved:
+        if self.unstored:
             log.error("stopped with events that could not be stored: they are lost",
-                      events=len(self._unsaved), error=self._failure)  # fmt: skip
+                      events=self.unstored, error=self._disk.error)  # fmt: skip
         closed = self._thread.submit(self._store.close)
-        await asyncio.wait({closed}, timeout=_CLOSE_S if self._failure else _FLUSH_S)
+        await asyncio.wait({closed}, timeout=CLOSE_S if self._disk.error else FLUSH_S)
         self._thread.close()
         if not self._keeping.cancelled():
             self._keeping.result()  # an error here is one of this program
@@ -143,120 +121,115 @@ class DurableOutbox:
     # -- what a publisher sees: `Outbox` -----------------------------------------------------------
 
     def __len__(self) -> int:
-        return max(0, self._counts.waiting - len(self._removed)) + len(self._unsaved)
+        return len(self._contents)
 
     @property
     def dropped(self) -> int:
-        return self._counts.dropped + self._unsaved_dropped
+        return self._contents.dropped
 
     @property
     def rejected(self) -> int:
-        return self._counts.rejected + len(self._dead) + self._unsaved_rejected
-
-    def stats(self) -> dict[str, int | str]:
-        return {
-            "dropped_events": self.dropped,
-            "rejected_events": self.rejected,
-            "dead_letters": self._counts.dead + len(self._dead),
-            # Gone without a trace, as the watermark shows.
-            "lost_events": self._counts.lost + self._lost,
-            # What a killed process would lose.
-            "unstored_events": len(self._unsaved),
-            "storage": self._failure or "ok",
-        }
+        return self._contents.rejected
 
     @property
     def unstored(self) -> int:
         """Events and gaps that a killed process would lose."""
-        return len(self._unsaved)
-
-    def sequence(self, source: str) -> int:
-        return self._sequences.get(source, 0)
-
-    def put(self, message: EventMessage | GapMessage, now: float) -> None:
-        letter = Letter.of(message)
-        self._last_ticket += 1
-        if letter.sequence:
-            self._sequences[letter.source] = letter.sequence
-        self._unsaved.put(Waiting(self._last_ticket, letter, now))
-        while (excess := self._unsaved.excess) is not None:
-            self.remove(excess.ticket)
-            self._unsaved_dropped += 1
-            self.on_drop()
-        self._wake.set()
-        if self._failure:
-            self.on_change()
-
-    def oldest(self, besides: Container[object] = ()) -> Waiting | None:
-        # Those on their way are few, and the oldest.
-        for ticket, waiting in self._ready.items():
-            if ticket not in besides:
-                return waiting
-        if self._more_stored and not self._unreadable:
-            self._wake.set()
-            return None
-        if self._failure:
-            return self._unsaved.oldest(besides)
-        return None
-
-    def remove(self, ticket: int) -> None:
-        ticket = self._final(ticket)
-        if self._unsaved.pop(ticket) is not None:
-            if ticket in self._saving:
-                self._gone_meanwhile.add(ticket)
-        else:
-            self._ready.pop(ticket, None)
-            self._removed.add(ticket)
-        self._wake.set()
-
-    def reject(self, waiting: Waiting, topic: str, reason: str) -> None:
-        ticket = self._final(waiting.ticket)
-        self._dead[ticket] = DeadLetter(ticket, topic, reason, now(), waiting.letter.body)
-        while len(self._dead) > _DEAD_AT_ONCE:
-            if not self._unsaved_rejected:
-                log.error("too many dead letters that cannot be stored: the oldest are deleted",
-                          most=_DEAD_AT_ONCE)  # fmt: skip
-            self._dead.popitem(last=False)
-            self._unsaved_rejected += 1
-        self.remove(ticket)
+        return len(self._contents.unsaved)
 
     @property
-    def told(self) -> Collection[str]:
-        return self._told
+    def previous_run(self) -> PreviousRun:
+        return self._contents.previous_run
 
-    def remember(self, topic: str) -> None:
-        if topic not in self._told:
-            self._told.add(topic)
-            self._new_told[topic] = True
+    def stats(self) -> DeliveryStats:
+        return DeliveryStats(
+            queued_events=len(self),
+            dropped_events=self.dropped,
+            rejected_events=self.rejected,
+            dead_letters=self._contents.dead_letters,
+            lost_events=self._contents.lost,
+            unstored_events=self.unstored,
+            storage=self._disk.error or "ok",
+        )
+
+    def sequence(self, source: str) -> int:
+        return self._contents.sequences.get(source, 0)
+
+    def put(self, message: EventMessage | GapMessage, now: float) -> None:
+        for _ in range(self._contents.put(message, now)):
+            self.listener.outbox_dropped()
+        self._wake.set()
+        if self._disk.state is not DiskState.WORKING:
+            self.listener.outbox_changed()
+
+    def set_heard_until(self, source: str, until: datetime) -> None:
+        self._contents.heard_until[source] = until.timestamp()
+        self._contents.heard_written = False
+        if asyncio.get_running_loop().time() >= self._heard_due_at:
             self._wake.set()
 
-    def forget(self, topic: str) -> None:
-        if topic in self._told:
-            self._told.discard(topic)
-            self._new_told[topic] = False
+    def oldest(self, besides: Container[object] = ()) -> OutboxEntry | None:
+        entry = self._contents.oldest(besides, self._disk.state)
+        if entry is None and self._to_be_loaded:
+            self._wake.set()
+        return entry
+
+    def remove(self, ticket: int) -> None:
+        self._contents.remove(ticket)
+        self._wake.set()
+
+    def reject(self, entry: OutboxEntry, topic: str, reason: str) -> None:
+        letter = DeadLetter(entry.ticket, topic, reason, utc_now(), entry.message.body)
+        if self._contents.reject(letter):
+            log.error("too many dead letters that cannot be stored: the oldest are deleted",
+                      most=DEAD_AT_ONCE)  # fmt: skip
+        self._wake.set()
+
+    @property
+    def retained_topics(self) -> Collection[str]:
+        return self._contents.retained_topics.values.keys()
+
+    def add_retained_topic(self, topic: str) -> None:
+        if self._contents.retained_topics.put(topic):
+            self._wake.set()
+
+    def discard_retained_topic(self, topic: str) -> None:
+        if self._contents.retained_topics.discard(topic):
             self._wake.set()
 
     # -- the task that has things committed and read -----------------------------------------------
 
     @property
-    def _more_stored(self) -> bool:
-        return self._begun and self._loaded_to < self._counts.newest
+    def _to_be_loaded(self) -> bool:
+        return self._contents.more_stored and self._disk.state is not DiskState.NOT_READABLE
 
-    async def _keep(self, beginning: "asyncio.Task[None]") -> None:
+    @property
+    def _to_be_committed(self) -> bool:
+        """Something has changed, or a disk that failed is to be tried."""
+        return self._contents.changed or (self._disk.error is not None and self._contents.opened)
+
+    @property
+    def _heard_due(self) -> bool:
+        now = asyncio.get_running_loop().time()
+        return not self._contents.heard_written and (self._closing or now >= self._heard_due_at)
+
+    async def _keep(self, opening: "asyncio.Task[None]") -> None:
         with self._unless_taken():
-            await beginning
+            await opening
         while True:
             await self._awake()
-            if self._more_stored and len(self._ready) < _WINDOW // 2 and not self._unreadable:
+            if self._to_be_loaded and len(self._contents.ready) < READY // 2:
                 await self._load()
-            if self._retry_at > asyncio.get_running_loop().time() and not self._closing:
+            retry_at = self._disk.retry_at or -math.inf
+            if retry_at > asyncio.get_running_loop().time() and not self._closing:
                 continue
-            if not self._begun:
+            if not self._contents.opened:
                 with self._unless_taken():
-                    await self._begin()
-            elif (batch := self._batch()) is not None:
-                await self._commit(batch)
-            if self._closing and (self._failure or self._batch() is None):
+                    await self._open()
+            elif self._to_be_committed:
+                await self._commit()
+            elif self._heard_due:
+                await self._write_watermark()
+            if self._closing and (self._disk.error or not self._to_be_committed):
                 return
 
     @contextlib.contextmanager
@@ -265,187 +238,102 @@ class DurableOutbox:
         try:
             yield
         except StoreTakenError as error:
-            if self._failure != f"{error}":
+            if self._disk.error != f"{error}":
                 log.error(  # noqa: TRY400 - a traceback would tell nothing
                     "the state directory is another detector's by now", error=f"{error}"
                 )
             self._fail(f"{error}")
 
-    def _note(self, message: str, fields: dict[str, str | int]) -> None:
-        self._notes.append((message, fields))
+    def _notify(self, message: str, fields: dict[str, str | int]) -> None:
+        self._notices.append((message, fields))
 
     async def _awake(self) -> None:
         """Wait until there is something to do, or until the disk is to be tried again."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout_at(self._retry_at if self._failure else None):
+            async with asyncio.timeout_at(self._disk.retry_at):
                 await self._wake.wait()
         self._wake.clear()
 
-    async def _begin(self) -> None:
+    async def _open(self) -> None:
         """Raises: StoreTakenError."""
         try:
-            begun = await self._in_thread(self._store.begin)
+            stored = await self._in_thread(self._store.open)
         except StoreTakenError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, events must go on
             self._fail(f"{error}")
-            # It can be read where nothing can be written.
-            watermark = await self._in_thread(Watermark.read, self._folder / "watermark")
-            self._go_on_from(replace(watermark, ticket=_PROVISIONAL))
-            self.on_change()
+            watermark = await self._in_thread(self._store.read_watermark)
+            self._contents.go_on_from(replace(watermark, ticket=PROVISIONAL))
+            self.listener.outbox_changed()
         else:
-            self._take_up(begun)
+            self._contents.load_state(stored)
+            self._say_what_is_left(stored)
+            self._wake.set()
+            self.listener.outbox_loaded()
 
-    def _take_up(self, begun: Begun) -> None:
-        """Go on where an earlier life ended."""
-        self._begun = True
-        self._counts = begun.counts
-        self._told |= set(begun.told)
-        self._lost = begun.lost
-        # What came before the file could be read is newer than all that is in it. Of these, what
-        # is on its way now is sent twice.
-        self._provisional_to, self._taken_up_at = self._last_ticket, begun.watermark.ticket
-        self._last_ticket = self._final(self._last_ticket)
-        self._go_on_from(begun.watermark)
-        unsaved, self._unsaved = self._unsaved, Shelf(*self._bounds)
-        for waiting in unsaved:
-            self._unsaved.put(replace(waiting, ticket=self._final(waiting.ticket)))
-        dead = (replace(x, ticket=self._final(x.ticket)) for x in self._dead.values())
-        self._dead = OrderedDict((letter.ticket, letter) for letter in dead)
-        self._removed = {self._final(ticket) for ticket in self._removed}
-        if begun.counts.waiting or begun.counts.dead:
-            log.info("events are left from before", waiting=begun.counts.waiting,
-                     dead_letters=begun.counts.dead)  # fmt: skip
-        if begun.lost:
+    def _say_what_is_left(self, stored: StoredState) -> None:
+        if stored.counts.waiting or stored.counts.dead:
+            log.info("events are left from before", waiting=stored.counts.waiting,
+                     dead_letters=stored.counts.dead)  # fmt: skip
+        if stored.lost:
             log.error("events were lost with the last run: they are not on the disk",
-                 events=begun.lost)  # fmt: skip
-        self._wake.set()
-        self.on_begun()
+                 events=stored.lost)  # fmt: skip
 
-    def _go_on_from(self, watermark: Watermark) -> None:
-        self._last_ticket = max(self._last_ticket, watermark.ticket)
-        for source, last in watermark.sequences.items():
-            self._sequences[source] = max(last, self._sequences.get(source, 0))
-
-    def _final(self, ticket: int) -> int:
-        """The ticket in the file of what came before the file could be read."""
-        if _PROVISIONAL <= ticket <= self._provisional_to:
-            return ticket - _PROVISIONAL + self._taken_up_at
-        return ticket
-
-    def _batch(self) -> Batch | None:
-        """What has changed since the last one; after a failure at least a trial of the disk."""
-        changed = (
-            *(self._unsaved, self._removed, self._dead, self._new_told, self._lost),
-            *(self._unsaved_dropped, self._unsaved_rejected),
-        )
-        if not any(changed) and not (self._failure and self._begun):
-            return None
-        return Batch(
-            added=list(islice(self._unsaved, _AT_ONCE)),
-            removed=list(self._removed),
-            dead=list(self._dead.values()),
-            told=[topic for topic, told in self._new_told.items() if told],
-            untold=[topic for topic, told in self._new_told.items() if not told],
-            dropped=self._unsaved_dropped,
-            rejected=self._unsaved_rejected,
-            lost=self._lost,
-            unstored=len(self._unsaved),
-            watermark=Watermark(self._last_ticket, dict(self._sequences)),
-        )
-
-    async def _commit(self, batch: Batch) -> None:
-        self._saving = {waiting.ticket for waiting in batch.added}
+    async def _commit(self) -> None:
+        changes = self._contents.changes()
+        self._heard_noted()
         try:
-            applied = await self._in_thread(self._store.apply, batch)
+            applied = await self._in_thread(self._store.apply, changes)
         except Exception as error:  # noqa: BLE001 - whatever it is, events must go on
-            self._gone_meanwhile.clear()
+            self._contents.not_written()
             self._fail(f"{error}")
         else:
-            self._committed(batch, applied)
+            self._contents.written(changes, applied)
+            if self._disk.works():
+                log.info("events are stored again", folder=str(self._folder))
+            if applied.dropped:
+                self.listener.outbox_dropped()
+            if self._contents.changed:
+                self._wake.set()
         finally:
-            self._saving = ()
-        self.on_change()
+            self._contents.not_written()
+        self.listener.outbox_changed()
 
-    def _committed(self, batch: Batch, applied: Applied) -> None:
-        in_order = not self._more_stored
-        self._counts = applied.counts
-        self._removed.difference_update(batch.removed)
-        self._removed |= self._gone_meanwhile
-        # Some had been delivered, refused or dropped meanwhile, and so are counted.
-        counted = self._removed & set(applied.dropped)
-        self._removed -= counted
-        self._unsaved_dropped -= batch.dropped + len(counted)
-        self._unsaved_rejected -= batch.rejected
-        self._lost -= batch.lost
-        self._gone_meanwhile.clear()
-        self._make_ready(batch.added, in_order=in_order)
-        for ticket in applied.dropped:
-            self._ready.pop(ticket, None)
-        for letter in batch.dead:
-            if self._dead.pop(letter.ticket, None) is None:
-                self._unsaved_rejected -= 1  # deleted meanwhile, and counted twice
-        for topic in (*batch.told, *batch.untold):
-            if self._new_told.get(topic) is (topic in batch.told):
-                del self._new_told[topic]
-        if applied.dropped:
-            self.on_drop()
-        if self._failure:
-            log.info("events are stored again", folder=str(self._folder))
-        self._failure, self._unreadable = None, False
-        self._retry_s, self._retry_at = self._first_retry_s, -math.inf
-        if self._batch() is not None:
-            self._wake.set()
+    async def _write_watermark(self) -> None:
+        self._contents.heard_written = True
+        self._heard_noted()
+        await self._in_thread(self._store.write_watermark, self._contents.watermark)
 
-    def _make_ready(self, added: Sequence[Waiting], *, in_order: bool) -> None:
-        """What is stored may be sent, unless older ones have yet to be read."""
-        for waiting in added:
-            if self._unsaved.pop(waiting.ticket) is None:
-                continue  # not wanted any more
-            if in_order and len(self._ready) < _WINDOW:
-                self._ready[waiting.ticket] = waiting
-                self._loaded_to = waiting.ticket
-            else:
-                in_order = False
+    def _heard_noted(self) -> None:
+        self._heard_due_at = asyncio.get_running_loop().time() + HEARD_INTERVAL_S
 
     async def _load(self) -> None:
         """Have the next ones in memory, before they are wanted."""
         try:
-            loaded = await self._in_thread(
-                self._store.read, self._loaded_to, _WINDOW - len(self._ready)
-            )
+            loaded = await self._in_thread(self._store.read, *self._contents.to_load)
         except Exception as error:  # noqa: BLE001 - whatever it is, events must go on
-            self._unreadable = True
-            self._fail(f"{error}")
+            self._fail(f"{error}", readable=False)
         else:
-            self._counts = loaded.counts
-            for waiting in loaded.waiting:
-                self._loaded_to = waiting.ticket
-                if waiting.ticket not in self._removed:
-                    self._ready[waiting.ticket] = waiting
-            if not loaded.waiting:
-                self._loaded_to = max(self._loaded_to, loaded.counts.newest)
-        self.on_change()
+            self._contents.load(loaded)
+        self.listener.outbox_changed()
 
     async def _in_thread(self, work: Callable[..., T], *arguments: object) -> T:
         done = self._thread.submit(partial(work, *arguments))
         try:
-            if not (await asyncio.wait({done}, timeout=_SLOW_S))[0]:
-                self._fail(f"{self._folder}: the disk does not answer")
-                self.on_change()
+            if not (await asyncio.wait({done}, timeout=SLOW_S))[0]:
+                # The thread can read nothing before this is done, whatever it is.
+                self._fail(f"{self._folder}: the disk does not answer", readable=False)
+                self.listener.outbox_changed()
             return await done
         finally:
-            for message, fields in self._notes:
+            for message, fields in self._notices:
                 log.error(message, **fields)
-            self._notes.clear()
+            self._notices.clear()
 
-    def _fail(self, reason: str) -> None:
-        before, self._failure = self._failure, reason
-        self._retry_at = asyncio.get_running_loop().time() + self._retry_s
-        self._retry_s = min(2 * self._retry_s, _LONGEST_RETRY_S)
-        if before is None:
+    def _fail(self, error: str, *, readable: bool = True) -> None:
+        if self._disk.failed(error, asyncio.get_running_loop().time(), readable=readable):
             log.error("events cannot be stored: they wait in memory, and are lost if the "
-                 "detector is killed", error=reason)  # fmt: skip
+                 "detector is killed", error=error)  # fmt: skip
 
 
 def boot_id() -> str:

@@ -1,18 +1,16 @@
 """One's own labelled recordings: a folder for each label, or a table of onsets and offsets."""
 
-import csv
 import hashlib
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import soundfile
 
-from detector.capture.recording import open_audio
+from detector.capture.recording import only_sound, open_audio
+from detector.csv_table import CsvRow, read_csv
 from detector.errors import AudioFileError, ConfigError
-from detector.records import SAMPLE_RATE, FloatArray
+from detector.records import SAMPLE_RATE
 from detector.slugs import slugify
 
 BACKGROUND = "background"
@@ -47,8 +45,8 @@ class Recording:
     """A file and what is heard in it."""
 
     path: Path
-    samples: FloatArray
-    """(n,) float32, mono, at the analysis rate."""
+    length: int
+    """Samples at the analysis rate."""
     spans: tuple[Span, ...]
     """In their order in time; none in a background."""
     digest: str
@@ -61,9 +59,7 @@ class Recording:
     @property
     def throughout(self) -> int | None:
         """The one label that the whole recording has, if there is one."""
-        whole = len(self.spans) == 1 and self.spans[0] == Span(
-            0, len(self.samples), self.spans[0].label
-        )
+        whole = len(self.spans) == 1 and self.spans[0] == Span(0, self.length, self.spans[0].label)
         return self.spans[0].label if whole else None
 
 
@@ -169,80 +165,52 @@ def _is_plain_file(folder: Path, path: Path) -> bool:
 
 
 def _from_table(table: Path) -> Iterator[_Row]:
-    try:
-        with table.open(newline="", encoding="utf-8-sig") as file:
-            lines = csv.DictReader(file, strict=True)
-            header = [name.strip() for name in lines.fieldnames or ()]
-            label_column = next((name for name in LABEL_COLUMNS if name in header), "label")
-            missing = [c for c in (*COLUMNS[:3], label_column) if c not in header]
-            if missing:
-                raise ConfigError(
-                    f"{table}: the first line must name the columns {','.join(COLUMNS)}; it is "
-                    f"{','.join(header)!r} and lacks {', '.join(missing)}"
-                )
-            lines.fieldnames = header
-            empty = True
-            for line in lines:
-                empty = False
-                yield _row(table, line, f"{table}, line {lines.line_num}", label_column)
-    except OSError as error:
-        raise ConfigError(f"{table}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{table}: is not UTF-8: {error.reason} at byte {error.start}") from None
-    except csv.Error as error:
-        raise ConfigError(f"{table}: is not CSV: {error}") from None
+    empty = True
+    for row in read_csv(table, (*COLUMNS[:3], LABEL_COLUMNS)):
+        empty = False
+        yield _row(table, row)
     if empty:
         raise ConfigError(f"{table}: has a header and no rows")
 
 
-def _row(table: Path, line: dict[str | None, str], where: str, label_column: str) -> _Row:
-    if None in line or None in line.values():
-        raise ConfigError(f"{where}: has another number of fields than the header")
-    name, label = line["filename"].strip(), line[label_column].strip()
+def _row(table: Path, row: CsvRow) -> _Row:
+    name, label = row["filename"], row["label"]
     if not name:
-        raise ConfigError(f"{where}: filename is empty")
+        raise ConfigError(f"{row.where}: filename is empty")
     if not slugify(label):
-        raise ConfigError(
-            f"{where}: {label_column} = {label!r}: a label needs a letter a-z or a digit; sound "
-            f"in which no label is heard is called {BACKGROUND!r}"
+        raise row.error(
+            "label",
+            "a label needs a letter a-z or a digit; sound in which no label is heard is called "
+            f"{BACKGROUND!r}",
         )
     path = table.parent / name
     if not path.is_file():
-        raise ConfigError(f"{where}: filename = {name!r}: there is no file {path}")
-    onset, offset = (_seconds(line[field], field, where) for field in ("onset", "offset"))
+        raise row.error("filename", f"there is no file {path}")
+    onset, offset = (row.seconds(x) if row[x] else None for x in ("onset", "offset"))
     if onset is not None and offset is not None and onset >= offset:
-        raise ConfigError(f"{where}: onset = {onset:g} is not before offset = {offset:g}")
+        raise ConfigError(f"{row.where}: onset = {onset:g} is not before offset = {offset:g}")
     label = "" if slugify(label) == BACKGROUND else label
-    return _Row(path, label, where, onset, offset)
-
-
-def _seconds(text: str, field: str, where: str) -> float | None:
-    if not text.strip():
-        return None
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not (math.isfinite(value) and value >= 0):
-        raise ConfigError(f"{where}: {field} = {text!r}: must be a number of seconds, or empty")
-    return value
+    return _Row(path, label, row.where, onset, offset)
 
 
 def _read(path: Path, rows: Sequence[_Row], labels: Sequence[str]) -> tuple[Recording, list[str]]:
+    length, silent = 0, True
     with open_audio(path) as blocks:
-        pieces = [block.samples for block in blocks]
-    samples = np.concatenate(pieces) if pieces else np.empty(0, np.float32)
-    if not len(samples):
+        for block in only_sound(path, blocks):
+            length += len(block.samples)
+            silent = silent and not block.samples.any()
+    if not length:
         raise AudioFileError(f"{path}: holds no sound: it is 0 s long")
     labelled = [row for row in rows if row.label]
-    if labelled and not samples.any():
+    if labelled and silent:
         raise AudioFileError(
             f"{path}: holds digital silence alone; there is no {labelled[0].label!r} in it"
         )
-    spans = {_span(row, len(samples), labels.index(row.label)) for row in labelled}
+    spans = {_span(row, length, labels.index(row.label)) for row in labelled}
     ordered = tuple(sorted(spans, key=lambda s: (s.first_sample, s.end_sample, s.label)))
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return Recording(path, samples, ordered, digest), list(_oddities(path))
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return Recording(path, length, ordered, digest), list(_oddities(path))
 
 
 def _span(row: _Row, length: int, label: int) -> Span:

@@ -9,38 +9,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from detector.records import FloatArray
-from export.heads.data.recordings import Recording, Span
-from export.train.data.augment import VISIBLE, active_frames
-
-STEP = 160
-"""Samples: the grid on which sounds are placed."""
-FADE = STEP
-"""Samples in which a recording that begins or ends within a window comes and goes."""
+from export.heads.data.events import STEP, LabelledEvent, QuietStretch, find_event, find_quiet
+from export.heads.data.recordings import Recording
+from export.heads.data.samples import SampleReader
+from export.heads.data.sound import amplitude_of, bounded, faded, level_of, noise
+from export.heads.graph.frame_grid import FrameGrid
 
 _FEW_QUIET = 40
 """Windows without a label that are always measured; more only as there are events."""
 
 Generator = np.random.Generator
-Mask = NDArray[np.bool_]
-
-
-@dataclass(frozen=True, slots=True)
-class FrameGrid:
-    """How a network's frames lie in its window."""
-
-    count: int
-    hop_samples: int
-    offset_samples: int
-
-    @property
-    def middles(self) -> NDArray[np.int64]:
-        """(count,) the sample in the middle of each frame."""
-        return (
-            np.arange(self.count) * self.hop_samples + self.offset_samples + self.hop_samples // 2
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +39,6 @@ class Example:
     """(frames, labels)."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Event:
-    """A span and where in its recording it can be heard."""
-
-    recording: Recording
-    span: Span
-    active: Mask
-    """(steps of the recording,)"""
-
-
 class Composer:
     """Makes examples of one side of the split; the same generator makes the same example."""
 
@@ -78,36 +48,38 @@ class Composer:
         labels: int,
         window_samples: int,
         grid: FrameGrid | None,
+        reader: SampleReader,
         *,
         exclusive: bool,
     ) -> None:
-        """Take the recordings.
+        """Find where in the recordings the labels are heard.
 
         Args:
             recordings: with every label among them.
             labels: how many.
             window_samples: what the network hears at a time.
             grid: of the frames for which targets are wanted.
+            reader: reads samples of the recordings; none are kept.
             exclusive: exactly one label is heard in each recording, throughout.
         """
         self._labels, self._window, self._grid = labels, window_samples, grid
-        self._exclusive = exclusive
-        self._events = [_event(r, span) for r in recordings for span in r.spans]
-        self._of_recording: dict[int, list[_Event]] = {}
+        self._reader, self._exclusive = reader, exclusive
+        self._events = [find_event(r, span, reader) for r in recordings for span in r.spans]
+        self._of_recording: dict[int, list[LabelledEvent]] = {}
         for event in self._events:
             self._of_recording.setdefault(id(event.recording), []).append(event)
         self._of_label = [
             _by_recording([e for e in self._events if e.span.label == label])
             for label in range(labels)
         ]
-        self._quiet = [quiet for r in recordings for quiet in _without_labels(r)]
+        self._quiet = [quiet for r in recordings for quiet in find_quiet(r)]
         """Stretches in which no label is heard."""
 
     @property
     def amount(self) -> int:
         """How many windows it takes to hear everything that has a label, about once."""
         return sum(
-            max(1, min(len(events), -(-len(events[0].recording.samples) // self._window)))
+            max(1, min(len(events), -(-events[0].recording.length // self._window)))
             for events in self._of_recording.values()
         )
 
@@ -124,28 +96,28 @@ class Composer:
         recordings = self._of_label[kind]
         events = recordings[rng.integers(len(recordings))]
         event = events[rng.integers(len(events))]
-        length = len(event.active)
+        length = event.steps
         whole = self._window // STEP
         manner = rng.random()
         if manner < 0.3:  # noqa: PLR2004 (as a file of its own)
-            heard = min(length, whole)
-            row = _place(rng, event.active, heard, inside=True)
-            return self._example(rng, event, row, min(heard * STEP, self._window), filled=False)
-        heard = int(rng.integers(whole // 4, whole)) if manner < 0.45 else whole  # noqa: PLR2004
-        row = _place(rng, event.active, heard, inside=False)
-        return self._example(rng, event, row, heard * STEP, filled=True)
+            shown = min(length, whole)
+            row = _place(rng, event, shown, inside=True)
+            return self._example(rng, event, row, min(shown * STEP, self._window), filled=False)
+        shown = int(rng.integers(whole // 4, whole)) if manner < 0.45 else whole  # noqa: PLR2004
+        row = _place(rng, event, shown, inside=False)
+        return self._example(rng, event, row, shown * STEP, filled=True)
 
     def plain(self, rng: Generator) -> Iterator[Example]:
         """Every event once, as much of it as a window holds, and quiet stretches; untouched."""
         for event in self._events:
-            heard = min(len(event.active), self._window // STEP)
-            row = _place(rng, event.active, heard, inside=True, most=True)
-            size = min(len(event.recording.samples) + row * STEP, heard * STEP)
+            shown = min(event.steps, self._window // STEP)
+            row = _place(rng, event, shown, inside=True, most=True)
+            size = min(event.recording.length + row * STEP, shown * STEP)
             yield self._example(None, event, row, size, filled=False)
         for stretch, first in self._quiet_windows():
-            yield self._unlabelled(stretch[first : first + self._window])
+            yield self._unlabelled(stretch.read(self._reader, first, first + self._window))
 
-    def _quiet_windows(self) -> list[tuple[FloatArray, int]]:
+    def _quiet_windows(self) -> list[tuple[QuietStretch, int]]:
         """Stretches one window after the other; some, evenly chosen, of many."""
         found = [(s, first) for s in self._quiet for first in range(0, len(s), self._window)]
         most = max(_FEW_QUIET, len(self._events))
@@ -154,7 +126,7 @@ class Composer:
         return [found[i] for i in np.linspace(0, len(found) - 1, most).round().astype(int)]
 
     def _example(
-        self, rng: Generator | None, event: _Event, row: int, size: int, *, filled: bool
+        self, rng: Generator | None, event: LabelledEvent, row: int, size: int, *, filled: bool
     ) -> Example:
         """The window of `size` samples in which the recording begins at step `row`.
 
@@ -162,29 +134,29 @@ class Composer:
         """
         recording = event.recording
         shift = row * STEP
-        first, stop = max(0, -shift), min(len(recording.samples), size - shift)
-        sound = recording.samples[first:stop]
+        first, stop = max(0, -shift), min(recording.length, size - shift)
+        sound = self._reader(recording, first, stop)
         samples = np.zeros(size, np.float32)
-        samples[first + shift : stop + shift] = _faded(
+        samples[first + shift : stop + shift] = faded(
             sound, begins=row > 0, ends=stop + shift < size
         )
         if rng is not None:
             active = event.active[first // STEP : max(first // STEP + 1, stop // STEP)]
-            level = _level(sound, active)
+            level = level_of(sound, active)
             if filled or rng.random() < 0.5:  # noqa: PLR2004
                 samples += self._surroundings(rng, size, level)
-            samples *= _decibels(rng.uniform(-20, 6))
-        heard = slice(first // STEP, -(-stop // STEP))
-        target, known = self._clip(event, heard)
+            samples *= amplitude_of(rng.uniform(-20, 6))
+        visible = slice(first // STEP, -(-stop // STEP))
+        target, known = self._clip(event, visible)
         frames = self._frames(recording, shift, (first + shift, stop + shift))
-        return Example(_bounded(samples), target, known, *frames)
+        return Example(bounded(samples), target, known, *frames)
 
-    def _clip(self, event: _Event, heard: slice) -> tuple[FloatArray, FloatArray]:
+    def _clip(self, event: LabelledEvent, visible: slice) -> tuple[FloatArray, FloatArray]:
         """What is heard in these steps of the recording, and of which labels that is known."""
         target, known = np.zeros(self._labels, np.float32), np.ones(self._labels, np.float32)
         for other in self._of_recording[id(event.recording)]:
-            seen = int(other.active[heard].sum())
-            if seen >= _enough(other.active):
+            seen = other.active_in(visible.start, visible.stop)
+            if seen >= other.enough:
                 target[other.span.label] = 1
             elif seen:
                 known[other.span.label] = 0
@@ -215,10 +187,10 @@ class Composer:
             samples = self._stretch(rng, size)
             if rng.random() < 0.3:  # noqa: PLR2004
                 samples += noise(rng, size, 10 ** rng.uniform(-4.5, -2))
-            samples *= _decibels(rng.uniform(-20, 6))
+            samples *= amplitude_of(rng.uniform(-20, 6))
         else:
             samples = noise(rng, size, 10 ** rng.uniform(-5, -0.5)) * (rng.random() < 0.9)  # noqa: PLR2004
-        return self._unlabelled(_bounded(samples))
+        return self._unlabelled(bounded(samples))
 
     def _unlabelled(self, samples: FloatArray) -> Example:
         nothing = np.zeros(self._labels, np.float32)
@@ -230,115 +202,46 @@ class Composer:
 
     def _surroundings(self, rng: Generator, size: int, level: float) -> FloatArray:
         """Noise, and at times a background, below a sound whose root mean square is `level`."""
-        samples = noise(rng, size, level * _decibels(-rng.uniform(15, 60)))
+        samples = noise(rng, size, level * amplitude_of(-rng.uniform(15, 60)))
         if self._quiet and rng.random() < 0.6:  # noqa: PLR2004
             background = self._stretch(rng, size)
             loud = math.sqrt(float(np.mean(np.square(background)))) or 1.0
-            samples += background * (level * _decibels(-rng.uniform(3, 30)) / loud)
+            samples += background * (level * amplitude_of(-rng.uniform(3, 30)) / loud)
         return samples
 
     def _stretch(self, rng: Generator, size: int) -> FloatArray:
         """(size,) of what holds no label, repeated if it is shorter."""
         stretch = self._quiet[rng.integers(len(self._quiet))]
         first = int(rng.integers(len(stretch)))
-        return np.take(stretch, np.arange(first, first + size), mode="wrap")
+        return stretch.read_repeated(self._reader, first, size)
 
 
-def noise(rng: Generator, size: int, level: float) -> FloatArray:
-    """(size,) noise of any colour from white to brown, of this root mean square."""
-    lines = np.fft.rfft(rng.standard_normal(size))
-    lines *= np.maximum(np.arange(len(lines)), 1) ** -rng.uniform(0, 1)
-    lines[0] = 0
-    samples = np.fft.irfft(lines, size)
-    return np.asarray(samples * (level / max(float(samples.std()), 1e-12)), np.float32)
-
-
-def _event(recording: Recording, span: Span) -> _Event:
-    """Find where in its span the sound is, rather than a pause."""
-    steps = -(-len(recording.samples) // STEP)
-    padded = np.zeros(steps * STEP, np.float64)
-    padded[: len(recording.samples)] = recording.samples
-    energy = np.square(padded).reshape(steps, STEP).sum(axis=1, keepdims=True)
-    own = slice(span.first_sample // STEP, max(-(-span.end_sample // STEP), 1))
-    active = np.zeros(steps, np.bool_)
-    active[own] = active_frames(energy[own])
-    if not active.any():
-        active[own] = True
-    return _Event(recording, span, active)
-
-
-def _by_recording(events: Sequence[_Event]) -> list[list[_Event]]:
+def _by_recording(events: Sequence[LabelledEvent]) -> list[list[LabelledEvent]]:
     """Each recording counts once, however often the label is heard in it."""
-    found: dict[int, list[_Event]] = {}
+    found: dict[int, list[LabelledEvent]] = {}
     for event in events:
         found.setdefault(id(event.recording), []).append(event)
     return list(found.values())
 
 
-def _without_labels(recording: Recording) -> Iterator[FloatArray]:
-    """Stretches of a second and more between the spans; a whole background."""
-    if not recording.spans:
-        yield recording.samples
-        return
-    end = 0
-    for span in (*recording.spans, Span(len(recording.samples), len(recording.samples), -1)):
-        if span.first_sample - end >= VISIBLE * STEP:
-            yield recording.samples[end : span.first_sample]
-        end = max(end, span.end_sample)
-
-
-def _enough(active: Mask) -> int:
-    """Of how many active steps a window shows a sound."""
-    return min(VISIBLE, math.ceil(0.7 * int(active.sum())))
-
-
-def _place(rng: Generator, active: Mask, heard: int, *, inside: bool, most: bool = False) -> int:
-    """The step of a window of `heard` steps at which a recording begins; negative if before it.
+def _place(
+    rng: Generator, event: LabelledEvent, shown: int, *, inside: bool, most: bool = False
+) -> int:
+    """The step of a window of `shown` steps at which a recording begins; negative if before it.
 
     Any will do at which enough of the sound is seen, or at which the most is.
 
     Args:
         rng: chooses.
-        active: (steps of the recording,).
-        heard: steps.
+        event: which the window is to show.
+        shown: steps.
         inside: let the recording fill the window; it is at least as long.
         most: show as much of the sound as can be.
     """
-    length = len(active)
-    rows = np.arange(heard - length, 1) if inside else np.arange(1 - length, heard)
-    first, stop = np.maximum(0, -rows), np.minimum(length, heard - rows)
+    active, length = event.active, event.steps
+    rows = np.arange(shown - length, 1) if inside else np.arange(1 - length, shown)
+    first, stop = np.maximum(0, -rows), np.minimum(length, shown - rows)
     total = np.concatenate(([0], np.cumsum(active)))
     seen = total[stop] - total[first]
-    needed = seen.max() if most else min(_enough(active), int(seen.max()))
+    needed = seen.max() if most else min(event.enough, int(seen.max()))
     return int(rng.choice(rows[seen >= needed]))
-
-
-def _faded(sound: FloatArray, *, begins: bool, ends: bool) -> FloatArray:
-    """Without a click where the recording begins or ends within the window."""
-    sound = sound.copy()
-    size = min(FADE, len(sound))
-    ramp = np.linspace(0, 1, size, dtype=np.float32)
-    if begins:
-        sound[:size] *= ramp
-    if ends:
-        sound[len(sound) - size :] *= ramp[::-1]
-    return sound
-
-
-def _level(sound: FloatArray, active: Mask) -> float:
-    """Root mean square of the active part of a sound."""
-    weights = np.repeat(active, STEP)[: len(sound)]
-    weights = np.pad(weights, (0, len(sound) - len(weights)), mode="edge")
-    chosen = sound[weights] if weights.any() else sound
-    return max(math.sqrt(float(np.mean(np.square(chosen, dtype=np.float64)))), 1e-6)
-
-
-def _decibels(value: float) -> float:
-    """A factor of an amplitude."""
-    return float(10 ** (value / 20))
-
-
-def _bounded(samples: FloatArray) -> FloatArray:
-    """No louder than full scale."""
-    peak = float(np.abs(samples).max(initial=0))
-    return samples if peak <= 1 else samples / np.float32(peak)

@@ -14,11 +14,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from detector.errors import BundleError
+from export.heads.data.batch import TrainingBatch
 from export.heads.fit.layers import Head
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class FitOptions:
     """The numbers of a fit."""
 
     epochs: int
@@ -32,26 +33,12 @@ class Plan:
     encoder_decay: float = 0.01
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Examples, stacked."""
-
-    inputs: Tensor
-    """What the network takes: (b, steps, dim) or (b, dim) hidden states, or the bundle's input."""
-    target: Tensor
-    """(b, labels)."""
-    known: Tensor
-    frame_target: Tensor
-    """(b, frames, labels)."""
-    frame_known: Tensor
-
-
 class Examples(Protocol):
     """Where batches come from; the same epoch has the same ones."""
 
-    def epoch(self, number: int) -> Iterator[Batch]: ...
+    def epoch(self, number: int) -> Iterator[TrainingBatch]: ...
 
-    def held_out(self) -> Iterator[Batch]: ...
+    def held_out(self) -> Iterator[TrainingBatch]: ...
 
 
 @dataclass
@@ -65,65 +52,66 @@ class _Progress:
     """Of each epoch: of what was fitted, and of what was held out."""
 
 
-class Fit:
+class Fitter:
     """A head, at times with layers of the encoder before it, and the state of its optimiser."""
 
-    def __init__(self, encoder: nn.Module | None, head: Head, plan: Plan, state: Path) -> None:
+    def __init__(
+        self, encoder: nn.Module | None, head: Head, options: FitOptions, state: Path
+    ) -> None:
         """Take the network; go on from the file `state` if it is there.
 
         Args:
             encoder: None if the hidden states are what is given. Only its weights that require a
                 gradient are fitted. It stays in evaluation mode: what is fitted is what will run.
             head: fitted whole.
-            plan: the numbers.
+            options: the numbers.
             state: replaced after each epoch; remove it to begin anew.
 
         Raises:
             BundleError: the file is damaged.
         """
-        self.head, self.plan = head, plan
+        self.head, self.options = head, options
         self._encoder, self._state = encoder, state
         self.progress = _Progress()
         tuned = [] if encoder is None else [p for p in encoder.parameters() if p.requires_grad]
         self._fitted = [*head.parameters(), *tuned]
         self._optimiser = torch.optim.AdamW(
             [
-                _group(head.parameters(), plan.head_rate, plan.head_decay),
-                _group(tuned, plan.encoder_rate, plan.encoder_decay),
+                _group(head.parameters(), options.head_rate, options.head_decay),
+                _group(tuned, options.encoder_rate, options.encoder_decay),
             ]
         )
         self._best = self._weights()
         if state.exists():
             self._load()
 
-    def run(self, examples: Examples, tell: Callable[[int, float], None]) -> None:
+    def run(self, examples: Examples, report: Callable[[int, float], None]) -> None:
         """Fit, and keep the weights with which what was held out was recognised best.
 
         Args:
             examples: an epoch and what was held out.
-            tell: called after each epoch with its number and the loss of what was held out.
+            report: called after each epoch with its number and the loss of what was held out.
 
         Raises:
             BundleError: the loss is no longer a number.
         """
         progress = self.progress
-        while progress.epoch < self.plan.epochs and not self._is_enough():
+        while progress.epoch < self.options.epochs and not self._is_enough():
             fitted = self._epoch(examples.epoch(progress.epoch))
-            with torch.no_grad():
-                held_out = _mean(self._loss(batch) for batch in examples.held_out())
+            held_out = self._held_out_loss(examples.held_out())
             progress.losses.append((fitted, held_out))
             if held_out < progress.best_loss:
                 progress.best_loss, progress.best_epoch = held_out, progress.epoch
                 self._best = self._weights()
             progress.epoch += 1
             self._save()
-            tell(progress.epoch, held_out)
+            report(progress.epoch, held_out)
         self._take(self._best)
 
     def _is_enough(self) -> bool:
-        return self.progress.epoch - self.progress.best_epoch > self.plan.patience
+        return self.progress.epoch - self.progress.best_epoch > self.options.patience
 
-    def _epoch(self, batches: Iterator[Batch]) -> float:
+    def _epoch(self, batches: Iterator[TrainingBatch]) -> float:
         def losses() -> Iterator[Tensor]:
             for batch in batches:
                 loss = self._loss(batch)
@@ -141,18 +129,30 @@ class Fit:
             )
         return mean
 
-    def _loss(self, batch: Batch) -> Tensor:
+    def _loss(self, batch: TrainingBatch) -> Tensor:
+        means = [total / weight.clamp(min=1) for total, weight in self._losses(batch)]
+        return torch.stack(means).sum()
+
+    @torch.no_grad()
+    def _held_out_loss(self, batches: Iterator[TrainingBatch]) -> float:
+        """As if all batches were one."""
+        sums: dict[int, list[float]] = {}
+        for batch in batches:
+            for output, pair in enumerate(self._losses(batch)):
+                before = sums.setdefault(output, [0.0, 0.0])
+                sums[output] = [s + float(new) for s, new in zip(before, pair, strict=True)]
+        return sum(total / max(weight, 1.0) for total, weight in sums.values())
+
+    def _losses(self, batch: TrainingBatch) -> list[tuple[Tensor, Tensor]]:
+        """Of the window and, if they are asked for, of the frames: sum and weight."""
         hidden = batch.inputs if self._encoder is None else self._encoder(batch.inputs)
         clip, frames = self.head(hidden)
-        loss = loss_of(clip, batch.target, batch.known, exclusive=self.head.form.exclusive)
+        exclusive = self.head.shape.exclusive
+        found = [sum_of_losses(clip, batch.target, batch.known, exclusive=exclusive)]
         if frames is not None:
-            loss = loss + loss_of(
-                frames,
-                batch.frame_target,
-                batch.frame_known,
-                exclusive=self.head.form.exclusive,
-            )
-        return loss
+            of_frames = batch.frame_target, batch.frame_known
+            found.append(sum_of_losses(frames, *of_frames, exclusive=exclusive))
+        return found
 
     def _weights(self) -> list[Tensor]:
         return [p.detach().clone() for p in self._fitted]
@@ -207,21 +207,26 @@ def _group(parameters: Iterable[nn.Parameter], rate: float, decay: float) -> dic
     return {"params": list(parameters), "lr": rate, "weight_decay": decay}
 
 
-def loss_of(logits: Tensor, target: Tensor, known: Tensor, *, exclusive: bool) -> Tensor:
-    """Cross-entropy, of one label or of each, averaged over what is known.
+def sum_of_losses(
+    logits: Tensor, target: Tensor, known: Tensor, *, exclusive: bool
+) -> tuple[Tensor, Tensor]:
+    """Cross-entropy, of one label or of each, summed over what is known.
 
     Args:
         logits: (..., labels).
         target: the same shape, 0 or 1.
         known: the same shape, 0 or 1.
         exclusive: exactly one label is right, where any is known.
+
+    Returns:
+        The sum, and how many were summed.
     """
     if exclusive:
-        heard = known.amax(dim=-1)
+        counts = known.amax(dim=-1)
         each = -(functional.log_softmax(logits, dim=-1) * target).sum(dim=-1)
-        return (each * heard).sum() / heard.sum().clamp(min=1)
+        return (each * counts).sum(), counts.sum()
     each = functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
-    return (each * known).sum() / known.sum().clamp(min=1)
+    return (each * known).sum(), known.sum()
 
 
 def _mean(values: Iterator[Tensor]) -> float:

@@ -5,7 +5,7 @@ from torch import nn
 from detector.errors import ConfigError
 
 
-def thaw(encoder: nn.Module, frozen: int) -> None:
+def unfreeze(encoder: nn.Module, frozen: int) -> None:
     """Let all that comes after the first `frozen` transformer layers be fitted, and nothing else.
 
     What comes before the layers (convolutions, embeddings) stays frozen.

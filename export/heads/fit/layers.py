@@ -1,16 +1,17 @@
 """The classification layers, while they are fitted."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from detector.records import FloatArray
-from export.heads.graph.surgery import Layers, Linear
+from export.heads.graph.surgery import HeadWeights, LinearWeights
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class HeadShape:
     """What is to be fitted."""
 
     dim: int
@@ -28,20 +29,23 @@ class Form:
 class Head(nn.Module):
     """Hidden states to logits of the window and, if they are asked for, of the frames."""
 
-    def __init__(self, form: Form) -> None:
+    def __init__(self, shape: HeadShape) -> None:
         super().__init__()
-        self.form = form
-        self.classify = Layer(form.dim, form.labels)
-        self.attend = Layer(form.dim, form.labels) if form.weighted else None
-        self.frames = Layer(form.dim, form.labels) if form.frames else None
+        self.shape = shape
+        self.classify = StandardisedLinear(shape.dim, shape.labels)
+        self.attend = StandardisedLinear(shape.dim, shape.labels) if shape.weighted else None
+        self.frames = StandardisedLinear(shape.dim, shape.labels) if shape.frames else None
 
-    def standardise(self, hidden: Tensor) -> None:
-        """Learn what is usual from hidden states (n, steps, dim) or (n, dim)."""
-        each = hidden.flatten(end_dim=-2)
+    def standardise(self, batches: Iterable[Tensor]) -> None:
+        """Learn what is usual from hidden states, batches of (n, steps, dim) or (n, dim)."""
+        each, pooled = _Moments(), _Moments()
+        for hidden in batches:
+            each.add(hidden.flatten(end_dim=-2))
+            pooled.add(self._pooled(hidden))
         for layer in (self.attend, self.frames):
             if layer is not None:
                 layer.standardise(each)
-        self.classify.standardise(each if self.attend is not None else self._pooled(hidden))
+        self.classify.standardise(each if self.attend is not None else pooled)
 
     def forward(self, hidden: Tensor) -> tuple[Tensor, Tensor | None]:
         """(batch, steps, dim) or (batch, dim) to (batch, labels) and (batch, steps, labels)."""
@@ -53,19 +57,19 @@ class Head(nn.Module):
             clip = self.classify(self._pooled(hidden))
         return clip, frames
 
-    def layers(self) -> Layers:
+    def weights(self) -> HeadWeights:
         """What is put into the graph."""
-        return Layers(
+        return HeadWeights(
             classify=self.classify.plain(),
             attend=None if self.attend is None else self.attend.plain(),
             frames=None if self.frames is None else self.frames.plain(),
         )
 
     def _pooled(self, hidden: Tensor) -> Tensor:
-        return hidden if self.form.steps is None else hidden.mean(dim=1)
+        return hidden if self.shape.steps is None else hidden.mean(dim=1)
 
 
-class Layer(nn.Module):
+class StandardisedLinear(nn.Module):
     """A linear layer over standardised inputs, so that one rate is right for all encoders.
 
     It begins with zeros, and so prefers no label.
@@ -78,20 +82,41 @@ class Layer(nn.Module):
         nn.init.zeros_(self.linear.bias)
         self.mean, self.std = nn.Buffer(torch.zeros(dim)), nn.Buffer(torch.ones(dim))
 
-    def standardise(self, given: Tensor) -> None:
-        """Learn what is usual from (n, dim)."""
-        self.mean.copy_(given.mean(dim=0))
-        self.std.copy_(given.std(dim=0, correction=0).clamp(min=1e-5))
+    def standardise(self, moments: "_Moments") -> None:
+        self.mean.copy_(moments.mean)
+        self.std.copy_((moments.squares / moments.count).sqrt().clamp(min=1e-5))
 
     def forward(self, given: Tensor) -> Tensor:
         logits: Tensor = self.linear((given - self.mean) / self.std)
         return logits
 
-    def plain(self) -> Linear:
+    def plain(self) -> LinearWeights:
         """The same function of inputs as they are."""
         weight = self.linear.weight.detach().double() / self.std
         bias = self.linear.bias.detach().double() - weight @ self.mean.double()
-        return Linear(_array(weight.T), _array(bias))
+        return LinearWeights(_array(weight.T), _array(bias))
+
+
+class _Moments:
+    """Mean and squared deviations of batches, as of all at once (Chan, Golub, LeVeque, 1979)."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.mean = torch.zeros(())
+        self.squares = torch.zeros(())
+
+    def add(self, batch: Tensor) -> None:
+        """Take (n, dim)."""
+        values = batch.double()
+        count, mean = self.count + len(values), values.mean(dim=0)
+        apart = mean - self.mean
+        self.squares = (
+            self.squares
+            + (values - mean).square().sum(dim=0)
+            + apart.square() * (self.count * len(values) / count)
+        )
+        self.mean = self.mean + apart * (len(values) / count)
+        self.count = count
 
 
 def _array(values: Tensor) -> FloatArray:

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.records import FloatArray
-from export.heads.data.scenes import Example
+
+Mask = NDArray[np.bool_]
 
 _LOWEST, _HIGHEST = 0.3, 0.9
 """Within these an onset threshold is chosen: few recordings say little of rare scores."""
@@ -19,24 +20,34 @@ NONE = "none"
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
-    """Held-out windows and what the model said of them."""
+class ScoredWindows:
+    """What is heard in windows that were held out, and what the model said of them."""
 
-    examples: Sequence[Example]
+    target: Mask
+    """(n, labels)."""
+    known: Mask
+    """(n, labels)."""
     clip: FloatArray
     """(n, labels) probabilities."""
+    frame_target: Mask
+    """(n, frames, labels); no frames if none are scored."""
+    frame_known: Mask
     frames: FloatArray | None
     """(n, frames, labels) probabilities."""
 
-    def first(self, count: int) -> "Scored":
-        return Scored(
-            self.examples[:count],
+    def first(self, count: int) -> "ScoredWindows":
+        """The first windows alone."""
+        return ScoredWindows(
+            self.target[:count],
+            self.known[:count],
             self.clip[:count],
+            self.frame_target[:count],
+            self.frame_known[:count],
             None if self.frames is None else self.frames[:count],
         )
 
 
-def choose_thresholds(scored: Scored) -> list[tuple[float, float]]:
+def choose_thresholds(scored: ScoredWindows) -> list[tuple[float, float]]:
     """Onset and offset threshold of each label.
 
     The onset threshold has the highest F1 on what was held out; of those, the one in the middle.
@@ -47,7 +58,7 @@ def choose_thresholds(scored: Scored) -> list[tuple[float, float]]:
 
 
 def measure(
-    scored: Scored, labels: Sequence[str], thresholds: Sequence[float], *, exclusive: bool
+    scored: ScoredWindows, labels: Sequence[str], thresholds: Sequence[float], *, exclusive: bool
 ) -> dict[str, Any]:
     """How many windows of each label are recognised, and what the others are taken for.
 
@@ -56,14 +67,14 @@ def measure(
     """
     names = [*labels] if exclusive else [*labels, NONE]
     confusion = np.zeros((len(names), len(names)), int)
-    for example, scores in zip(scored.examples, scored.clip, strict=True):
-        heard = np.flatnonzero(example.target).tolist()
+    for target, scores in zip(scored.target, scored.clip, strict=True):
+        present = np.flatnonzero(target).tolist()
         best = int(scores.argmax())
         if not exclusive and scores[best] < thresholds[best]:
             best = len(labels)
-        for label in heard if len(heard) else [len(labels)]:
+        for label in present or [len(labels)]:
             # Of several labels at a time each is recognised by itself.
-            right = len(heard) > 1 and scores[label] >= thresholds[label]
+            right = len(present) > 1 and scores[label] >= thresholds[label]
             confusion[label, label if right else best] += 1
     counts = confusion.sum(axis=1)
     figures: dict[str, Any] = {
@@ -87,7 +98,7 @@ def measure(
 
 
 def _measure_frames(
-    scored: Scored, labels: Sequence[str], thresholds: Sequence[float]
+    scored: ScoredWindows, labels: Sequence[str], thresholds: Sequence[float]
 ) -> dict[str, Any]:
     scores, target, known = _flat(scored)
     figures = {}
@@ -104,21 +115,19 @@ def _measure_frames(
     return figures
 
 
-def _flat(scored: Scored) -> tuple[FloatArray, NDArray[np.bool_], NDArray[np.bool_]]:
+def _flat(scored: ScoredWindows) -> tuple[FloatArray, Mask, Mask]:
     """Scores, truth and whether it is known: each (n, labels)."""
-    name = "" if scored.frames is None else "frame_"
-    scores = scored.clip if scored.frames is None else np.concatenate(list(scored.frames))
-    target, known = (
-        np.stack([getattr(e, f"{name}{what}") for e in scored.examples])
-        for what in ("target", "known")
+    width = scored.clip.shape[1]
+    if scored.frames is None:
+        return scored.clip, scored.target, scored.known
+    return (
+        scored.frames.reshape(-1, width),
+        scored.frame_target.reshape(-1, width),
+        scored.frame_known.reshape(-1, width),
     )
-    width = scores.shape[1]
-    return scores, target.reshape(-1, width) > 0, known.reshape(-1, width) > 0
 
 
-def _threshold(
-    scores: FloatArray, target: NDArray[np.bool_], known: NDArray[np.bool_]
-) -> tuple[float, float]:
+def _threshold(scores: FloatArray, target: Mask, known: Mask) -> tuple[float, float]:
     scores, target = scores[known].astype(np.float64), target[known]
     order = np.argsort(-scores, kind="stable")
     ranked, hits = scores[order], np.cumsum(target[order])

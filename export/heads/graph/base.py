@@ -8,19 +8,19 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime
-import torch
 
 from detector.errors import BundleError, ConfigError
-from detector.features.windows import Windower, WindowRequest
 from detector.inference.bundle import Bundle, built_in, load_bundle
-from detector.records import SAMPLE_RATE, AudioBlock, FloatArray
-from detector.spec import Fbank, Frontend, Input, Origin, WindowSpec
-from export.checkpoints.checkpoint import Checkpoint, first_line, load_checkpoint
-from export.convert import LARGEST_GRAPH, Encoder, lay_out
+from detector.records import FloatArray
+from detector.spec import BundleSpec, Frontend, Input, Origin, WindowSpec, hop_in_samples
+from export.checkpoints.checkpoint import Checkpoint, load_checkpoint
+from export.checkpoints.layout import lay_out
+from export.checkpoints.network import Encoder
+from export.features.window import window_of
 from export.graphs.attention import attention_layers
-from export.graphs.graph import export_graph
+from export.graphs.graph import export_network
 from export.graphs.precision import Precision, to_precision
-from export.heads.data.scenes import FrameGrid
+from export.heads.graph.frame_grid import FrameGrid
 from export.heads.graph.surgery import cut, find_hidden
 
 HiddenStates = Callable[[FloatArray], FloatArray]
@@ -28,8 +28,8 @@ HiddenStates = Callable[[FloatArray], FloatArray]
 
 
 @dataclass(frozen=True, slots=True)
-class Hearing:
-    """How an encoder hears: all that a bundle made of it takes over."""
+class EncoderSpec:
+    """What an encoder takes and gives: all that a bundle made of it takes over."""
 
     frontend: Frontend
     window: WindowSpec
@@ -45,24 +45,16 @@ class Hearing:
     identity: str
     """Of the very weights: differs where they do."""
 
-    def data(self, samples: FloatArray) -> FloatArray:
+    def features(self, samples: FloatArray) -> FloatArray:
         """What the detector makes of a sound of at most a window: (*shape of the input,)."""
-        whole = self.window.model_copy(update={"hop_samples": self.window.samples})
-        rows = int(self.input.shape[1])
-        windower = Windower([WindowRequest(self.frontend, whole, rows, trailing=False)])
-        found = [*windower.push(AudioBlock(0, samples)), *windower.flush()]
-        if found:
-            return found[0][1].data
-        # Too short for one frame: all of the window is padding.
-        padding = self.frontend.padding if isinstance(self.frontend, Fbank) else 0.0
-        return np.full(tuple(map(int, self.input.shape[1:])), padding, np.float32)
+        return window_of(samples, self).data
 
 
 @dataclass(frozen=True, slots=True)
 class Base:
     """An encoder."""
 
-    hearing: Hearing
+    spec: EncoderSpec
     checkpoint: Checkpoint | None
     """What it is in PyTorch; None of a bundle, which is a graph alone."""
     _graph: onnx.ModelProto | None = None
@@ -83,32 +75,17 @@ class Base:
         path = folder / "encoder.onnx"
         if path.is_file():
             return cut(onnx.load(path), "hidden")
-        encoder = Encoder(self.checkpoint).eval()
-        size = sum(t.nbytes for t in (*encoder.parameters(), *encoder.buffers()))
-        if size > LARGEST_GRAPH:
-            raise BundleError(
-                f"{self.hearing.origin.checkpoint}: the weights have {size / 2**30:.1f} GiB; a "
-                f"bundle's graph is one file, which can hold {LARGEST_GRAPH / 2**30:.1f}"
-            )
         part = path.with_suffix(".part")
-        example = torch.zeros(2, *map(int, self.hearing.input.shape[1:])).uniform_(-1, 1)
-        try:
-            export_graph(encoder, example, part, outputs=("hidden",))
-        except (BundleError, OSError):
-            raise
-        except Exception as error:
-            raise BundleError(
-                f"{self.hearing.origin.checkpoint}: PyTorch's exporter cannot make a graph of its "
-                f"encoder: {first_line(error)}"
-            ) from error
+        shape = tuple(map(int, self.spec.input.shape[1:]))
+        export_network(Encoder(self.checkpoint).eval(), shape, part, "hidden")
         layers = attention_layers(self.checkpoint.config)
-        to_precision(part, self.hearing.precision, layers=layers)
+        to_precision(part, self.spec.precision, layers=layers)
         part.replace(path)
         return cut(onnx.load(path), "hidden")
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class BaseOptions:
     """What the person may ask of a base."""
 
     frames: bool = False
@@ -120,7 +97,7 @@ class Choice:
     allow_pickle: bool = False
 
 
-def open_base(where: str, choice: Choice) -> Base:
+def open_base(where: str, options: BaseOptions) -> Base:
     """Open the base `where`: a built-in bundle's name, a bundle's folder, or a checkpoint.
 
     Raises:
@@ -128,11 +105,11 @@ def open_base(where: str, choice: Choice) -> Base:
         BundleError: naming the file, what is wrong with it.
     """
     if where in built_in():
-        return _of_bundle(load_bundle(where), choice)
+        return _of_bundle(load_bundle(where), options)
     folder = Path(where).expanduser()
     if (folder / "bundle.json").is_file():
-        return _of_bundle(load_bundle(str(folder.absolute())), choice)
-    return _of_checkpoint(where, choice)
+        return _of_bundle(load_bundle(str(folder.absolute())), options)
+    return _of_checkpoint(where, options)
 
 
 def run_graph(encoder: onnx.ModelProto, threads: int = 0) -> tuple[HiddenStates, bool]:
@@ -156,21 +133,21 @@ def run_graph(encoder: onnx.ModelProto, threads: int = 0) -> tuple[HiddenStates,
     return hidden, session.get_outputs()[0].type == "tensor(float)"
 
 
-def _of_checkpoint(where: str, choice: Choice) -> Base:
+def _of_checkpoint(where: str, options: BaseOptions) -> Base:
     checkpoint = load_checkpoint(
-        where, "encoder", revision=choice.revision, allow_pickle=choice.allow_pickle
+        where, "encoder", revision=options.revision, allow_pickle=options.allow_pickle
     )
     # Windows and hops are those of a checkpoint that answers as the new layer will.
-    as_task = replace(checkpoint, task="frames" if choice.frames else "clip")
-    layout = lay_out(as_task, choice.window_s, choice.hop_s)
+    as_task = replace(checkpoint, task="frames" if options.frames else "clip")
+    layout = lay_out(as_task, options.window_s, options.hop_s)
     return Base(
-        Hearing(
+        EncoderSpec(
             frontend=layout.frontend,
             window=layout.window,
             input=Input(name="input", shape=("batch", *layout.shape)),
-            timing=(layout.timing.hop_samples, layout.timing.offset_samples),
+            timing=layout.timing.grid,
             weighted=False,
-            precision=choice.precision or "fp32",
+            precision=options.precision or "fp32",
             origin=checkpoint.origin,
             licence=checkpoint.licence,
             attribution=f"made from {checkpoint.origin.checkpoint}",
@@ -189,27 +166,24 @@ def _identity(checkpoint: Checkpoint) -> str:
     return digest.hexdigest()
 
 
-def _of_bundle(bundle: Bundle, choice: Choice) -> Base:
+def _of_bundle(bundle: Bundle, options: BaseOptions) -> Base:
     spec = bundle.spec
     for option, value in (
-        ("--revision", choice.revision),
-        ("--window", choice.window_s),
-        ("--precision", choice.precision),
-        ("--allow-pickle", choice.allow_pickle or None),
+        ("--revision", options.revision),
+        ("--window", options.window_s),
+        ("--precision", options.precision),
+        ("--allow-pickle", options.allow_pickle or None),
     ):
         if value is not None:
             raise ConfigError(f"{option}: {spec.id} is a bundle; only checkpoints take it")
     model = onnx.load(bundle.model_file)
-    output = spec.outputs.clip or spec.outputs.frames
-    if output is None:
-        raise ValueError("a bundle has an output")
     try:
-        place = find_hidden(model, output.name, len(spec.labels))
+        place = find_hidden(model, spec.outputs.first.name, len(spec.labels))
         encoder = cut(model, place.hidden)
     except BundleError as error:
         raise BundleError(f"{bundle.model_file}: {error}") from None
     base = Base(
-        Hearing(
+        EncoderSpec(
             frontend=spec.frontend,
             window=spec.window,
             input=spec.input,
@@ -234,55 +208,50 @@ def _of_bundle(bundle: Bundle, choice: Choice) -> Base:
         if spec.outputs.frames is not None and spec.outputs.clip is None:
             frames = spec.outputs.frames
             timing = (frames.hop_samples, frames.offset_samples)
-        elif not _extent(spec.frontend, spec.input) % steps:  # they divide what the network sees
-            timing = (_extent(spec.frontend, spec.input) // steps, 0)
-    if choice.frames and timing is None:
+        elif not (size := _input_samples(spec)) % steps:  # they divide what the network sees
+            timing = (size // steps, 0)
+    if options.frames and timing is None:
         raise ConfigError(
             f"--frames: before its last layer {spec.id} has one hidden state for the whole window; "
             "it can score the window alone"
         )
-    hearing = replace(base.hearing, timing=timing)
-    hop = _hop(hearing, choice)
+    encoder_spec = replace(base.spec, timing=timing)
+    hop = _hop(encoder_spec, options)
     window = spec.window.model_copy(update={"hop_samples": hop})
-    return replace(base, hearing=replace(hearing, window=window))
+    return replace(base, spec=replace(encoder_spec, window=window))
 
 
-def _extent(frontend: Frontend, given: Input) -> int:
+def _input_samples(spec: BundleSpec) -> int:
     """Samples that the input stands for, its padding included."""
-    return int(given.shape[1]) * (frontend.shift_samples if isinstance(frontend, Fbank) else 1)
+    return int(spec.input.shape[1]) * spec.frontend.hop_multiple
 
 
 def _steps(base: Base) -> int | None:
-    hearing = base.hearing
+    spec = base.spec
     hidden, _ = run_graph(base.graph(Path()))
-    quiet = hearing.data(np.zeros(hearing.window.samples, np.float32))
+    quiet = spec.features(np.zeros(spec.window.samples, np.float32))
     shape = hidden(np.stack([quiet, quiet])).shape
     if len(shape) not in (2, 3) or shape[0] != 2:  # noqa: PLR2004
         raise BundleError(
-            f"{hearing.origin.checkpoint}: its last layer is given {list(shape)}, which is neither "
+            f"{spec.origin.checkpoint}: its last layer is given {list(shape)}, which is neither "
             "(windows, dim) nor (windows, steps, dim)"
         )
     return shape[1] if len(shape) == 3 else None  # noqa: PLR2004
 
 
-def _hop(hearing: Hearing, choice: Choice) -> int:
-    step = hearing.frontend.shift_samples if isinstance(hearing.frontend, Fbank) else 1
-    if choice.frames and hearing.timing is not None:
-        step = int(np.lcm(step, hearing.timing[0]))  # so the frames of all windows coincide
-    window = hearing.window
-    if choice.hop_s is None:
+def _hop(spec: EncoderSpec, options: BaseOptions) -> int:
+    step = spec.frontend.hop_multiple
+    if options.frames and spec.timing is not None:
+        step = int(np.lcm(step, spec.timing[0]))  # so the frames of all windows coincide
+    window = spec.window
+    if options.hop_s is None:
         return max(step, window.hop_samples // step * step)
-    hop = round(choice.hop_s * SAMPLE_RATE)
-    if hop % step or not 0 < hop <= window.samples:
-        raise ConfigError(
-            f"--hop {choice.hop_s:g}: {hearing.origin.checkpoint} takes a multiple of "
-            f"{step / SAMPLE_RATE:g} s, at most its window of {window.samples / SAMPLE_RATE:g} s"
-        )
-    return hop
+    subject = f"--hop {options.hop_s:g}: {spec.origin.checkpoint}"
+    return hop_in_samples(options.hop_s, step, window.samples, subject)
 
 
-def grid_of(hearing: Hearing, steps: int | None) -> FrameGrid | None:
+def grid_of(spec: EncoderSpec, steps: int | None) -> FrameGrid | None:
     """How the hidden states lie in the window, if they are frames in time."""
-    if steps is None or hearing.timing is None:
+    if steps is None or spec.timing is None:
         return None
-    return FrameGrid(steps, *hearing.timing)
+    return FrameGrid(steps, *spec.timing)

@@ -16,9 +16,6 @@ from detector.errors import BundleError
 from detector.records import FloatArray
 
 OUTPUTS = ("clip", "frames")
-HIDDEN = "given_to_the_head"
-"""What a graph may call the tensor that a new layer is to be given: of one that answers by more
-than linear layers, nothing else tells."""
 _OLDEST_OPSET = 13
 """From it on, the axes of a sum are an input, and a softmax is over one axis."""
 
@@ -31,7 +28,7 @@ _AFTER = {
 
 
 @dataclass(frozen=True, slots=True)
-class Linear:
+class LinearWeights:
     """A linear layer."""
 
     weight: FloatArray
@@ -41,19 +38,19 @@ class Linear:
 
 
 @dataclass(frozen=True, slots=True)
-class Layers:
+class HeadWeights:
     """Classification layers of the same labels."""
 
-    classify: Linear
+    classify: LinearWeights
     """Of the mean of the hidden states; or of each, if they are weighted."""
-    attend: Linear | None
+    attend: LinearWeights | None
     """The logits of each hidden state's weight for each label."""
-    frames: Linear | None
+    frames: LinearWeights | None
     """Of each hidden state."""
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class CutPoint:
     """Where a graph can be cut."""
 
     hidden: str
@@ -62,7 +59,7 @@ class Place:
     """The hidden states are weighted by a layer of their own, rather than counted alike."""
 
 
-def find_hidden(model: onnx.ModelProto, output: str, labels: int) -> Place:
+def find_hidden(model: onnx.ModelProto, output: str, labels: int) -> CutPoint:
     """The place before the layer that makes an output.
 
     Args:
@@ -75,8 +72,6 @@ def find_hidden(model: onnx.ModelProto, output: str, labels: int) -> Place:
             the file.
     """
     makers = {name: node for node in model.graph.node for name in node.output}
-    if HIDDEN in makers:
-        return Place(HIDDEN, weighted=True)
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     found: list[str] = []
     seen: set[str] = set()
@@ -102,7 +97,7 @@ def find_hidden(model: onnx.ModelProto, output: str, labels: int) -> Place:
             raise _not_linear(output, f"a {node.op_type}")
     if len(set(found)) != 1:
         raise _not_linear(output, f"linear layers of {len(set(found))} different tensors")
-    return Place(found[0], weighted=len(found) > 1)
+    return CutPoint(found[0], weighted=len(found) > 1)
 
 
 def cut(model: onnx.ModelProto, hidden: str) -> onnx.ModelProto:
@@ -141,7 +136,7 @@ def cut(model: onnx.ModelProto, hidden: str) -> onnx.ModelProto:
 
 
 def add_head(
-    encoder: onnx.ModelProto, layers: Layers, steps: int | None, *, cast: bool
+    encoder: onnx.ModelProto, layers: HeadWeights, steps: int | None, *, cast: bool
 ) -> onnx.ModelProto:
     """Let classification layers follow a graph that was cut.
 
@@ -210,7 +205,7 @@ class _Builder:
         self.nodes.append(node)
         return output
 
-    def linear(self, given: str, layer: Linear, output: str | None = None) -> str:
+    def linear(self, given: str, layer: LinearWeights, output: str | None = None) -> str:
         product = self.node("MatMul", [given, self.constant(layer.weight)])
         return self.node("Add", [product, self.constant(layer.bias)], output)
 

@@ -1,1 +1,0 @@
-"""What trains: recordings, sounds that are synthesised, and windows composed of them."""

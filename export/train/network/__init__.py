@@ -1,1 +1,0 @@
-"""The network: YAMNet, what is trained on it, and both opinions in one graph."""

@@ -1,0 +1,1 @@
+"""What people and machines run: set up, test, describe, render."""
