@@ -47,14 +47,24 @@ class ScoredWindows:
         )
 
 
-def choose_thresholds(scored: ScoredWindows) -> list[tuple[float, float]]:
+def choose_thresholds(
+    scored: ScoredWindows, least: FloatArray | None = None
+) -> list[tuple[float, float]]:
     """Onset and offset threshold of each label.
 
     The onset threshold has the highest F1 on what was held out; of those, the one in the middle.
     It is of the frames' scores, if there are any, since it is they that make events.
+
+    Args:
+        scored: what was held out.
+        least: (labels,) below which no onset threshold may lie, but for the highest that there is.
     """
     scores, target, known = _flat(scored)
-    return [_threshold(*columns) for columns in zip(scores.T, target.T, known.T, strict=True)]
+    least = np.zeros(scores.shape[1], np.float32) if least is None else least
+    return [
+        _threshold(*columns)
+        for columns in zip(scores.T, target.T, known.T, least.tolist(), strict=True)
+    ]
 
 
 def measure(
@@ -127,7 +137,7 @@ def _flat(scored: ScoredWindows) -> tuple[FloatArray, Mask, Mask]:
     )
 
 
-def _threshold(scores: FloatArray, target: Mask, known: Mask) -> tuple[float, float]:
+def _threshold(scores: FloatArray, target: Mask, known: Mask, least: float) -> tuple[float, float]:
     scores, target = scores[known].astype(np.float64), target[known]
     order = np.argsort(-scores, kind="stable")
     ranked, hits = scores[order], np.cumsum(target[order])
@@ -140,7 +150,7 @@ def _threshold(scores: FloatArray, target: Mask, known: Mask) -> tuple[float, fl
     else:
         best = int(f1.argmax())
         onset = float((ranked[best] + following[best]) / 2)
-    onset = round(float(np.clip(onset, _LOWEST, _HIGHEST)), 2)
+    onset = round(float(np.clip(max(onset, least), _LOWEST, _HIGHEST)), 2)
     return onset, round(onset * _OFFSET, 2)
 
 
