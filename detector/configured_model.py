@@ -1,15 +1,16 @@
 """A model with the settings that it runs under."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from detector.events.scores.fusion import Decider, decider_of
-from detector.events.segments.label_rules import label_rules
+from detector.events.segments.label_rules import LabelRule, label_rules
 from detector.features.windows import WindowRequest
 from detector.settings.models import ModelSettings
 from detector.spec import BundleSpec, WindowSpec, hop_in_samples
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots, which would leave no room for what is cached
 class ConfiguredModel:
     """A model with the settings that it runs under."""
 
@@ -51,6 +52,15 @@ class ConfiguredModel:
             trailing=self.decider == "clip",
         )
 
+    @cached_property
+    def label_rules(self) -> tuple[LabelRule, ...]:
+        """Which labels become events, and how: made once, however many sources it listens to.
+
+        Raises:
+            ConfigError: for a label that the bundle does not have, or thresholds that contradict.
+        """
+        return tuple(label_rules(self.spec, self.settings))
+
     @property
     def labels(self) -> list[str]:
         """The slugs that become events; of a CTC model, the words that were asked for.
@@ -60,4 +70,4 @@ class ConfiguredModel:
         """
         if self.spec.ctc:
             return list(self.settings.only or ())
-        return [rule.slug for rule in label_rules(self.spec, self.settings)]
+        return [rule.slug for rule in self.label_rules]

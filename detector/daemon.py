@@ -89,7 +89,11 @@ async def _serve(
     if outbox is not None:  # before the sources count on
         for message in end_messages(outbox.previous_run, outbox.sequence):
             publisher.event(message)
-    workers = {name: Worker(model.session) for name, model in models.items()}
+    workers = {
+        name: Worker(model.session, settings.max_batch, settings.max_delay_s)
+        for name, model in models.items()
+        for settings in (model.configured.settings,)
+    }
     sources = list(_sources(config, models, workers, publisher, outbox))
     for source in sources:
         source.declare()

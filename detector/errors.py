@@ -64,3 +64,11 @@ class BrokerError(DetectorError, ConnectionError):
 
 class StateError(DetectorError, OSError):
     """The state directory cannot be used."""
+
+
+def cause_of(error: Exception) -> Exception:
+    """The first error of a group; a model that has failed for good before others."""
+    if not isinstance(error, ExceptionGroup):
+        return error
+    found = [cause_of(inner) for inner in error.exceptions]
+    return next((e for e in found if isinstance(e, ModelFailedError)), found[0])

@@ -1,5 +1,6 @@
 """Why a source had an event at a time, or none: its memory in samples, answered in UTC."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -42,12 +43,17 @@ class SourceMemory:
     segments: SegmentLog
     pipeline: Explaining
 
+    def missed_samples(self, first_sample: int, end_sample: int) -> Counter[str | None]:
+        """How much of a stretch was in gaps: of all models (None), and of single ones beside."""
+        missed: Counter[str | None] = Counter()
+        for gap in self.gaps:
+            end, first = min(end_sample, gap.end_sample), max(first_sample, gap.first_sample)
+            missed[gap.model] += max(0, end - first)
+        return missed
+
     def unheard_samples(self, first_sample: int, end_sample: int, now_sample: int) -> int:
-        """How much of a stretch was in gaps, or in an outage that goes on."""
-        gaps = sum(
-            max(0, min(end_sample, gap.end_sample) - max(first_sample, gap.first_sample))
-            for gap in self.gaps
-        )
+        """How much of a stretch no model heard: in gaps, or in an outage that goes on."""
+        gaps = self.missed_samples(first_sample, end_sample)[None]
         if self.status not in _OUTAGE:  # what has not come yet is on its way
             return gaps
         return gaps + max(0, min(end_sample, now_sample) - max(first_sample, self.end_sample))
@@ -82,6 +88,11 @@ def explain_source(source: SourceMemory, at: datetime, within_s: float) -> Expla
         end=clock.utc(end),
         status=source.status,
         not_heard_s=round(source.unheard_samples(first, end, now_sample) / SAMPLE_RATE, 3),
+        not_heard_by={
+            model: round(samples / SAMPLE_RATE, 3)
+            for model, samples in source.missed_samples(first, end).items()
+            if model and samples
+        },
         labels=tuple(LabelExplanation(**_in_utc(finding, clock)) for finding in labels),
         patterns=tuple(PatternExplanation(**_in_utc(finding, clock)) for finding in patterns),
     )

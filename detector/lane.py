@@ -12,11 +12,11 @@ import numpy as np
 from detector.configured_model import ConfiguredModel
 from detector.errors import ConfigError
 from detector.events.explain.score_memory import ScoreMemory
+from detector.events.scores.cascade import Cascade
 from detector.events.scores.fusion import decide
 from detector.events.scores.label_tree import LabelTree
 from detector.events.scores.steps import ClipSteps, FrameSteps, MedianSteps, Step, Steps
 from detector.events.segments.ctc import CtcDecoder, context_samples
-from detector.events.segments.label_rules import label_rules
 from detector.events.segments.segmenter import Segmenter
 from detector.features.windows import MOST_BEHIND, Stretch, WindowCursor
 from detector.records import SAMPLE_RATE, Cut, Event, Gap, GapReason, Scores, Unscored, Window
@@ -32,9 +32,14 @@ class Lane:
     """One model that listens to one source."""
 
     def __init__(
-        self, model: ConfiguredModel, watch: Watch | None = None, *, remember: bool = False
+        self,
+        model: ConfiguredModel,
+        watch: Watch | None = None,
+        cascade: Cascade | None = None,
+        *,
+        remember: bool = False,
     ) -> None:
-        """Set up; as `Pipeline`."""
+        """Set up; as `Pipeline`. With a cascade only some of its windows are to be scored."""
         self.model = model
         self.request = model.window_request
         remembers = remember and not model.spec.ctc  # words are no labels
@@ -45,6 +50,11 @@ class Lane:
         """Windows that are to be left out when they come."""
         self.failed = 0
         """Windows of which the model could say nothing."""
+        self.withheld = 0
+        """Windows that were not worth being scored."""
+        self.cascade = cascade
+        self._judged: Window | None = None
+        """The next window, while it is not known whether it is worth being scored."""
         self._watch = watch
         self._label_tree = LabelTree(model.spec.labels)
         self._decider = model.decider
@@ -89,8 +99,30 @@ class Lane:
         """Samples of sound that wait for the model."""
         return sum(cursor.left for cursor in self._cursors)
 
-    def next(self) -> Window | Cut | None:
-        """The next window to score, or the next end of the sound; None if there is neither yet."""
+    def next(self) -> Window | Scores | Cut | None:
+        """The next window to score, or the next end of the sound; None if there is neither yet.
+
+        Scores stand for a window that is not worth being scored.
+        """
+        work, self._judged = self._judged or self._next(), None
+        if self.cascade is None or not isinstance(work, Window):
+            return work
+        behind = self._cursors[0].behind if self._cursors else 0
+        worth = self.cascade.judge(work, behind)
+        if worth is None:
+            self._judged = work
+            return None
+        if worth:
+            return work
+        self.withheld += 1
+        return self.cascade.withheld(work)
+
+    @property
+    def waits(self) -> bool:
+        """Whether there is a window of which another model decides whether it is to be scored."""
+        return self._judged is not None
+
+    def _next(self) -> Window | Cut | None:
         if self._ended_at is not None:
             end, self._ended_at = self._ended_at, None
             return Cut(end)
@@ -218,8 +250,7 @@ class Lane:
         if isinstance(self._segmenter, CtcDecoder):
             self._segmenter.retune(model.settings)
             return []
-        rules = label_rules(model.spec, model.settings)
-        return self._segmenter.retune(rules, _update_samples(model))
+        return self._segmenter.retune(model.label_rules, _update_samples(model))
 
     def _show(self, steps: Sequence[Step]) -> None:
         if isinstance(self._segmenter, CtcDecoder):  # words are no labels
@@ -250,7 +281,7 @@ def check(model: ConfiguredModel) -> None:
 def _segmenter(model: ConfiguredModel) -> Segmenter | CtcDecoder:
     spec, settings = model.spec, model.settings
     if not spec.ctc:
-        return Segmenter(spec.id, label_rules(spec, settings), _update_samples(model))
+        return Segmenter(spec.id, model.label_rules, _update_samples(model))
     if settings.smoothing_windows > 1:
         raise ConfigError(
             f"smoothing_windows = {settings.smoothing_windows}: {spec.id} spells words, and a "

@@ -1,9 +1,12 @@
-"""When a model that cannot keep up leaves out windows, and how many. Knows no clock: it is told."""
+"""When a model that cannot keep up leaves out windows, and how many; when it is said to hang.
+
+Knows no clock: it is told.
+"""
 
 import math
 from typing import Final
 
-from detector.records import to_samples
+from detector.records import to_samples, to_seconds
 
 LATE_S: Final = 2.0
 """A backlog beside the hop that is left to itself: most are gone in a moment."""
@@ -11,6 +14,18 @@ OBSERVED_S: Final = 1.0
 """For how long a backlog must not shrink."""
 BURST_S: Final = 0.5
 """Sound that arrives by so much faster than it was made is a burst after a stall."""
+
+HUNG_HOPS: Final = 5
+HUNG_S: Final = 5.0
+"""A model that has not answered for so many hops, and so long, is said to have stalled."""
+MOST_PATIENCE_S: Final = 7.0
+"""Beside a hop: for other models of the source the sound waits in the ring meanwhile."""
+
+
+def patience_s(hop_samples: int) -> float:
+    """How long an answer may take before it is said that the model hangs."""
+    hop_s = to_seconds(hop_samples)
+    return max(HUNG_S, min(HUNG_HOPS * hop_s, hop_s + MOST_PATIENCE_S))
 
 
 class OverloadRule:

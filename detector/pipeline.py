@@ -15,9 +15,9 @@ from detector.events.explain.segment_log import SegmentRecord
 from detector.events.patterns.patterns import Patterns
 from detector.events.patterns.plan import PatternInput, PatternPlan
 from detector.events.patterns.streams import StreamUpdate
+from detector.events.scores.cascade import Cascade
 from detector.events.scores.fusion import Confirmation
 from detector.events.scores.steps import Step
-from detector.events.segments.label_rules import label_rules
 from detector.explanations import Finding, LabelFacts, PatternFacts
 from detector.features.windows import Stretch, pieces
 from detector.lane import Lane, Watch
@@ -47,7 +47,10 @@ class Pipeline:
         Raises:
             ConfigError: if settings do not fit a model, or a pattern does not fit the models.
         """
-        self.lanes = tuple(Lane(model, watch, remember=remember) for model in models)
+        cascades = _cascades(models)
+        self.lanes = tuple(
+            Lane(model, watch, cascades.get(model.name), remember=remember) for model in models
+        )
         self._confirmations = _confirmations(models)
         self._patterns = Patterns(_plan(models, patterns or {}))
         self._stretch: Stretch | None = None
@@ -57,6 +60,13 @@ class Pipeline:
     def has_room(self) -> bool:
         """Whether `push` may be called: no model is so late that it would lose sound thereby."""
         return all(lane.has_room for lane in self.lanes)
+
+    @property
+    def wanted(self) -> int:
+        """How many samples complete the next window of a model; fewer are of no use to any."""
+        heard = len(self._stretch) if self._stretch else 0
+        hops = (lane.request.window.hop_samples for lane in self.lanes)
+        return min(hop - heard % hop for hop in hops)
 
     def push(self, item: AudioBlock | Gap | Cut) -> None:
         """Take what was heard, or was not; `Lane.next` then gives out the work that it makes.
@@ -90,22 +100,26 @@ class Pipeline:
             self._stretch.ended = True
             self._stretch = None
 
-    def work(self) -> Iterator[tuple[Lane, Window | Cut]]:
+    def work(self) -> Iterator[tuple[Lane, Window | Scores | Cut]]:
         """Give out all the work there is, in the order of the sound; of equals the first model's.
 
-        The answer to one is expected before the next is asked for.
+        The answer to one is expected before the next is asked for; scores are the answer.
         """
-        due = [lane.next() for lane in self.lanes]
-        while waiting := [
-            (work.end_sample, isinstance(work, Cut), place)
-            for place, work in enumerate(due)
-            if work is not None
-        ]:
+        due: list[Window | Scores | Cut | None] = [None] * len(self.lanes)
+        while True:
+            # One that had none may have some now that another model has answered.
+            due = [work or lane.next() for work, lane in zip(due, self.lanes, strict=True)]
+            waiting = [
+                (work.end_sample, isinstance(work, Cut), place)
+                for place, work in enumerate(due)
+                if work is not None
+            ]
+            if not waiting:
+                return
             _, _, place = min(waiting)
-            lane, work = self.lanes[place], due[place]
-            if work is not None:
-                yield lane, work
-            due[place] = lane.next()
+            if (work := due[place]) is not None:
+                yield self.lanes[place], work
+            due[place] = None
 
     def resolve(self, lane: Lane, answer: Scores | Unscored | Cut) -> list[Event | Gap]:
         """Take what a model said of its next window, or its next cut.
@@ -136,6 +150,9 @@ class Pipeline:
 
     def _take(self, lane: Lane, answer: Scores | Cut) -> list[Event]:
         answer = lane.raised(answer)
+        for other in self.lanes:
+            if other.cascade and other.model.settings.cascade_from == lane.name:
+                other.cascade.hear(answer)
         decided = lane.decide(answer)
         confirmation = self._confirmations.get(lane.name)
         ready = confirmation.push(decided) if confirmation else [decided]
@@ -181,7 +198,7 @@ class Pipeline:
         """
         plan = _plan(models, patterns)
         for model in models:
-            label_rules(model.spec, model.settings) if not model.spec.ctc else None
+            _ = () if model.spec.ctc else model.label_rules  # raises before anything is changed
         by_name = {model.name: model for model in models}
         for confirmed in models:
             if confirmation := self._confirmations.get(confirmed.name):
@@ -193,6 +210,11 @@ class Pipeline:
         events = [event for update in ended.values() for event in update.events]
         return events + self._patterns.retune(plan, ended)
 
+    def keep_memory(self, earlier: "Pipeline") -> None:
+        """Remember the scores of the same models' earlier sound too."""
+        for lane, before in zip(self.lanes, earlier.lanes, strict=True):
+            lane.memory = before.memory
+
     def explain(
         self, first_sample: int, end_sample: int, records: Sequence[SegmentRecord]
     ) -> list[Finding[LabelFacts]]:
@@ -203,7 +225,7 @@ class Pipeline:
             if lane.memory
             for finding in explain_labels(
                 lane.model.spec,
-                label_rules(lane.model.spec, lane.model.settings),
+                lane.model.label_rules,
                 list(lane.memory.between(first_sample, end_sample)),
                 [record for record in records if record.segment.model == lane.model.spec.id],
                 first_sample,
@@ -227,19 +249,19 @@ def replay(
     There are no gaps but those in `items`, since no window is left out and a failure is raised.
     """
 
-    def work() -> Iterator[tuple[Lane, Window | Cut]]:
+    def work() -> Iterator[tuple[Lane, Window | Scores | Cut]]:
         yield from work_of(pipeline, items)
         pipeline.finish()
         yield from pipeline.work()
 
     for lane, task in work():
-        answer = task if isinstance(task, Cut) else score(lane.name, task)
+        answer = score(lane.name, task) if isinstance(task, Window) else task
         yield from (told for told in pipeline.resolve(lane, answer) if isinstance(told, Event))
 
 
 def work_of(
     pipeline: Pipeline, items: Iterable[AudioBlock | Gap | Cut]
-) -> Iterator[tuple[Lane, Window | Cut]]:
+) -> Iterator[tuple[Lane, Window | Scores | Cut]]:
     """Push blocks of any length, and whatever is between them; give out the work, as it comes."""
     for item in items:
         if isinstance(item, AudioBlock):
@@ -286,6 +308,29 @@ def _confirmations(models: Sequence[ConfiguredModel]) -> dict[str, Confirmation]
             found[model.name] = _confirmation(model, by_name[name])
         except ConfigError as error:
             raise ConfigError(f"{where}: {error}") from None
+    return found
+
+
+def _cascades(models: Sequence[ConfiguredModel]) -> dict[str, Cascade]:
+    """By the name of the model that another spares work."""
+    by_name = {model.name: model for model in models}
+    found = {}
+    for model in models:
+        settings = model.settings
+        if settings.cascade_from is None and settings.cascade_level_dbfs is None:
+            continue
+        where = f"models.{model.name}.cascade_from = {settings.cascade_from!r}"
+        if settings.cascade_from == model.name:
+            raise ConfigError(f"{where}: that is the model itself")
+        if settings.cascade_from is not None and settings.cascade_from not in by_name:
+            raise ConfigError(f"{where}: it does not listen to the same source")
+        if model.spec.ctc:
+            raise ConfigError(f"{where}: {model.spec.id} spells words, and would lose letters")
+        other = by_name.get(settings.cascade_from or "")
+        if other and other.settings.cascade_from is not None:
+            raise ConfigError(f"{where}: that model has a cascade_from of its own")
+        hop = other.window.hop_samples if other else 0
+        found[model.name] = Cascade(settings, model.spec, hop)
     return found
 
 

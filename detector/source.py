@@ -11,6 +11,7 @@ is said, and tried again: other sources do not notice.
 import asyncio
 from collections import deque
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from time import monotonic, time_ns
 from typing import Final
@@ -21,7 +22,7 @@ import structlog
 from detector.capture.capture import open_capture
 from detector.capture.ring import Reader, RingBuffer
 from detector.configured_model import ConfiguredModel
-from detector.errors import DetectorError, ModelFailedError
+from detector.errors import DetectorError, ModelFailedError, cause_of
 from detector.events.explain.segment_log import SegmentLog
 from detector.events.segments.suppression import SuppressionGate
 from detector.explain_source import SourceMemory, explain_source
@@ -32,7 +33,7 @@ from detector.lane import Lane
 from detector.notice import Notice
 from detector.operate.health import SourceHealth
 from detector.operate.schedule import Schedule
-from detector.overload import OverloadRule
+from detector.overload import OverloadRule, patience_s
 from detector.pipeline import Pipeline
 from detector.publish.commands.replies import Explanation
 from detector.publish.messages import MessageFactory
@@ -55,16 +56,13 @@ from detector.stats import SourceStats
 
 log = structlog.get_logger()
 
-HUNG_HOPS: Final = 5
-HUNG_S: Final = 5.0
-"""A model that has not answered for so many hops, and so long, is said to have stalled."""
-MOST_PATIENCE_S: Final = 7.0
-"""Beside a hop: for other models of the source the sound waits in the ring meanwhile."""
 FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 60.0
 """Before a source that failed is tried again."""
 KEPT_SAMPLES: Final = SAMPLE_RATE
 """Sound that a source's ring takes memory for while nobody is late."""
+MOST_WANTED: Final = SAMPLE_RATE // 2
+"""Sound that is waited for, however long a hop is, since status and level follow from it too."""
 TOP_SCORES: Final = 5
 """Of a window, that are published for tuning."""
 GAPS_KEPT: Final = 100
@@ -106,7 +104,7 @@ class Source:
         """No more work follows."""
         self._status: SourceStatus = "offline"
         self._samples_heard = self._samples_overrun = self._samples_not_finite = 0
-        self._windows_skipped = self._windows_failed = 0
+        self._windows_skipped = self._windows_failed = self._windows_withheld = 0
         self._events = self._suppressed = self._gaps = 0
 
     @property
@@ -136,7 +134,7 @@ class Source:
             try:
                 await self._listen()
             except Exception as raised:
-                error = _why(raised)
+                error = cause_of(raised)
                 if isinstance(error, ModelFailedError):
                     raise error from None
                 if self._ring.closed:  # the recording has ended: there is nothing to try again
@@ -164,8 +162,10 @@ class Source:
                     group.create_task(self._work_off(lane, reader), name=f"{self.name} {lane.name}")
         finally:
             ended, self._pipeline = self._pipeline, self._new_pipeline()
+            self._pipeline.keep_memory(ended)
             self._windows_skipped += sum(lane.skipped for lane in ended.lanes)
             self._windows_failed += sum(lane.failed for lane in ended.lanes)
+            self._windows_withheld += sum(lane.withheld for lane in ended.lanes)
             try:  # nothing may keep a stop from being one
                 self._tell([*ended.stop(), *ended.lost_at_stop()])
             except Exception:
@@ -181,6 +181,7 @@ class Source:
             samples_not_finite=self._samples_not_finite,
             windows_skipped=self._windows_skipped + sum(lane.skipped for lane in lanes),
             windows_failed=self._windows_failed + sum(lane.failed for lane in lanes),
+            windows_withheld=self._windows_withheld + sum(lane.withheld for lane in lanes),
             events=self._events,
             events_held=self._suppressed,
             gaps=self._gaps,
@@ -246,7 +247,7 @@ class Source:
     async def _follow(self, reader: Reader) -> None:
         """Make features of what the ring holds, as it comes and as fast as the models take it."""
         while True:
-            await reader.wait()
+            await reader.wait(min(self._pipeline.wanted, MOST_WANTED))
             while not self._pipeline.has_room:
                 await self._make_room()
             item = reader.read(MOST_AT_ONCE)
@@ -292,29 +293,41 @@ class Source:
         """Have the windows of one model scored in order, tell what follows."""
         structlog.contextvars.bind_contextvars(model=lane.name)
         overload = OverloadRule(lane.request.window.hop_samples)
-        while True:
-            work = lane.next()
-            if work is None:
-                if self._finished:
-                    return
-                overload.idle()
-                await self._sound.wait()
-                continue
-            answer = work if isinstance(work, Cut) else await self._score(lane, work)
-            if isinstance(answer, Scores):
-                self._publisher.scores(self.name, lane.top(answer, TOP_SCORES))
-            self._tell(self._pipeline.resolve(lane, answer))
-            backlog = reader.pending_sound + lane.backlog
-            lane.skip(overload.windows_to_skip(backlog, monotonic()))
-            self._progress.give()
+        worker = self._workers[lane.name]
+        due: deque[Scores | Cut | asyncio.Task[Scores | Unscored]] = deque()
+        async with asyncio.TaskGroup() as scoring:
+            while True:
+                while len(due) < worker.in_flight and (work := lane.next()):
+                    if isinstance(work, Window):
+                        due.append(scoring.create_task(worker.score(work, self.name)))
+                    else:
+                        due.append(work)
+                if not due:
+                    if self._finished and not lane.waits:
+                        return
+                    overload.idle()
+                    await self._sound.wait()
+                    continue
+                first = due.popleft()
+                answer = await self._answer(lane, first)
+                if isinstance(answer, Scores):
+                    self._publisher.scores(self.name, lane.top(answer, TOP_SCORES))
+                self._tell(self._pipeline.resolve(lane, answer))
+                backlog = reader.pending_sound + lane.backlog
+                lane.skip(overload.windows_to_skip(backlog, monotonic()))
+                self._progress.give()
+                self._sound.give()  # another model may have waited for what this one says
 
-    async def _score(self, lane: Lane, window: Window) -> Scores | Unscored:
-        loop = asyncio.get_running_loop()
-        hop_s = lane.request.window.hop_samples / SAMPLE_RATE
-        patience_s = max(HUNG_S, min(HUNG_HOPS * hop_s, hop_s + MOST_PATIENCE_S))
-        timer = loop.call_later(patience_s, self._hang, lane)
+    async def _answer(
+        self, lane: Lane, due: Scores | Cut | asyncio.Task[Scores | Unscored]
+    ) -> Scores | Unscored | Cut:
+        """The next answer of a model, of which it is said if it does not come."""
+        if not isinstance(due, asyncio.Task):
+            return due
+        longest_s = patience_s(lane.request.window.hop_samples)
+        timer = asyncio.get_running_loop().call_later(longest_s, self._hang, lane)
         try:
-            answer = await self._workers[lane.name].score(window)
+            answer = await due
         finally:
             timer.cancel()
         if self._health.answer(lane.name):
@@ -345,8 +358,8 @@ class Source:
 
     def _tell_gap(self, gap: Gap) -> None:
         self._gaps += 1
-        if gap.model is None or len(self._models) == 1:  # then nobody heard it
-            self._last_gaps.append(gap)
+        nobody_heard_it = gap.model is None or len(self._models) == 1
+        self._last_gaps.append(replace(gap, model=None) if nobody_heard_it else gap)
         self._publisher.gap(self._messages.gap(gap, self._clock.utc))
 
     def _tell(self, told: Sequence[Event | Gap]) -> None:
@@ -382,11 +395,3 @@ class Source:
             self._status = status
             log.info("source", source=self.name, status=status)
             self._publisher.source_status(self.name, status)
-
-
-def _why(error: Exception) -> Exception:
-    """The first error of a group; a model that has failed for good before others."""
-    if not isinstance(error, ExceptionGroup):
-        return error
-    found = [_why(inner) for inner in error.exceptions]
-    return next((e for e in found if isinstance(e, ModelFailedError)), found[0])

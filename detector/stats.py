@@ -23,6 +23,8 @@ class SourceStats:
     """The models could not keep up."""
     windows_failed: int = 0
     """Inference failed, or gave what is no score."""
+    windows_withheld: int = 0
+    """Not worth an expensive model: a cheaper one heard nothing in them."""
     events: int = 0
     """Published: starts, updates and ends."""
     events_held: int = 0

@@ -80,6 +80,15 @@ def test_gaps_that_are_over_count_beside_the_outage(memory: Memory) -> None:
     assert unheard_s(source, ago_s=3, within_s=3) == pytest.approx(2, abs=0.05)
 
 
+def test_what_single_models_did_not_hear_is_said_of_them(memory: Memory) -> None:
+    for_all = Gap((HEARD_S - 4) * SAMPLE_RATE, SAMPLE_RATE, "stall")
+    slow = Gap((HEARD_S - 3) * SAMPLE_RATE, SAMPLE_RATE // 2, "overrun", "slow@1")
+    at = datetime.now(UTC) - timedelta(seconds=3)
+    said = explain_source(memory("listening", for_all, slow), at, 2)
+    assert said.not_heard_s == pytest.approx(1, abs=0.01)
+    assert said.not_heard_by == {"slow@1": pytest.approx(0.5, abs=0.01)}
+
+
 def test_what_cannot_be_known_is_refused(memory: Memory) -> None:
     with pytest.raises(ConfigError, match="has not come yet"):
         unheard_s(memory("listening"), ago_s=-5, within_s=1)

@@ -96,7 +96,7 @@ class Source:
     def finish(self) -> None:
         self.pipeline.finish()
 
-    def score(self, values: FloatArray = LOW) -> Window | Cut | None:
+    def score(self, values: FloatArray = LOW) -> Window | Scores | Cut | None:
         work = self.lane.next()
         if isinstance(work, Window):
             self.scored.append(work)

@@ -92,7 +92,7 @@ def only_events(told: Iterable[Event | Gap]) -> list[Event]:
 
 def all_work(
     pipeline: Pipeline, items: Iterable[AudioBlock | Gap | Cut]
-) -> Iterator[tuple[Lane, Window | Cut]]:
+) -> Iterator[tuple[Lane, Window | Scores | Cut]]:
     """What there is to do for the models, to the end of the sound."""
     yield from work_of(pipeline, items)
     pipeline.finish()
@@ -216,7 +216,8 @@ class TestCut:
         events = []
         items: list[AudioBlock | Cut] = [*blocks(self.BEFORE), Cut(len(self.BEFORE))]
         for lane, task in work_of(pipeline, items):
-            answer = task if isinstance(task, Cut) else models._sessions[name].score([task])[0]
+            session = models._sessions[name]
+            answer = session.score([task])[0] if isinstance(task, Window) else task
             events += only_events(pipeline.resolve(lane, answer))
         *_, last = lives(events)
         assert (last.offset, last.truncated) == (len(self.BEFORE), True)

@@ -236,7 +236,7 @@ def heard(stretches: Stretches, lengths: Sequence[int]) -> Iterator[AudioBlock |
 
 def answers(
     configured_models: Sequence[ConfiguredModel],
-    work: Sequence[tuple[int, Window | Cut]],
+    work: Sequence[tuple[int, Window | Scores | Cut]],
     skipped: int,
 ) -> list[list[Scores | Cut]]:
     """Of each model in its order: scores that are random, but the same for the same window.
@@ -282,7 +282,7 @@ def tell(pipeline: Pipeline, mixed: Iterator[tuple[int, Scores | Cut]]) -> list[
 
 def indexed_work(
     pipeline: Pipeline, items: Iterator[AudioBlock | Gap | Cut]
-) -> list[tuple[int, Window | Cut]]:
+) -> list[tuple[int, Window | Scores | Cut]]:
     return [(pipeline.lanes.index(lane), task) for lane, task in all_work(pipeline, items)]
 
 
@@ -388,9 +388,8 @@ def test_an_event_waits_at_most_a_hop_of_the_tagger(models: Models) -> None:
         for end in range(160, len(SCENE), 160):
             pipeline.push(AudioBlock(end - 160, SCENE[end - 160 : end]))
             for lane, task in pipeline.work():
-                answer = (
-                    task if isinstance(task, Cut) else models._sessions[lane.name].score([task])[0]
-                )
+                session = models._sessions[lane.name]
+                answer = session.score([task])[0] if isinstance(task, Window) else task
                 for event in of(only_events(pipeline.resolve(lane, answer)), "framer"):
                     began.setdefault(name, []).append((end, event.type, event.label))
     waits = [b[0] - a[0] for a, b in zip(began["alone"], began["both"], strict=True)]

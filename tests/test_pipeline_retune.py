@@ -145,7 +145,7 @@ def test_what_was_retuned_hears_as_what_starts_so(models: Models, before: str, a
         return session.score([window])[0]
 
     for lane, work in work_of(source.pipeline, [gap]):
-        answer = work if isinstance(work, Cut) else score(lane.name, work)
+        answer = score(lane.name, work) if isinstance(work, Window) else work
         events += only_events(source.pipeline.resolve(lane, answer))
     lives(events)
     retuned = list(replay(source.pipeline, blocks(AFTER, [], gap.end_sample), score))

@@ -1,6 +1,7 @@
 """A source through bursts, late, failing and hanging models, and captures that break."""
 
 import asyncio
+from datetime import timedelta
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from detector.inference.worker import MOST_FAILURES
 from detector.publish.messages import EventMessage
 from detector.records import SAMPLE_RATE
 from tests.bundles import LOW_HZ
-from tests.hearing import HOP_S, PATIENCE_S, Model, hearing, model, other
+from tests.hearing import HOP_S, PATIENCE_S, SPEED, Model, hearing, model, other
 from tests.test_pipeline import scene
 
 __all__ = ["model", "other"]
@@ -81,8 +82,8 @@ def test_what_a_model_that_is_far_too_slow_did_not_see_is_a_gap_of_that_model(
 def test_a_model_that_hangs_is_said_to_have_stalled_and_another_goes_on(
     monkeypatch: pytest.MonkeyPatch, model: Model, other: Model
 ) -> None:
-    monkeypatch.setattr("detector.source.HUNG_S", 1.0)
-    monkeypatch.setattr("detector.source.HUNG_HOPS", 0)
+    monkeypatch.setattr("detector.overload.HUNG_S", 1.0)
+    monkeypatch.setattr("detector.overload.HUNG_HOPS", 0)
 
     async def run() -> None:
         async with hearing(monkeypatch, model, other) as heard:
@@ -176,6 +177,9 @@ def test_a_source_that_fails_goes_offline_and_is_tried_again(
             assert again.type == "start"
             assert again.id != first.id
             assert heard.source.stats().events == 3
+            said = heard.source.explain(first.onset + timedelta(seconds=1 / SPEED), 0.2)
+            assert [(label.label, label.why) for label in said.labels] == [("low", "merged")]
+            assert said.labels[0].peak > 0.9, "what was scored before the failure is remembered"
 
     asyncio.run(run())
 

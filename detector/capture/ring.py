@@ -280,10 +280,18 @@ class Reader:
         self._next = item.end_sample
         return item
 
-    async def wait(self) -> None:
-        """Return as soon as there is something to read, or nothing more will come."""
-        if not self._pending and not self._ring.closed:
+    async def wait(self, samples: int = 1) -> None:
+        """Return as soon as there are so many samples of sound to read, or something else.
+
+        That is a gap or a cut that comes before so many, or the end, after which nothing more does.
+        """
+        while not (self._ring.closed or self.pending_sound >= samples or self._interrupted):
             await self._ring.changed()
+
+    @property
+    def _interrupted(self) -> bool:
+        """Whether the sound that is to be read ends in a gap, or was cut off."""
+        return self.pending_samples > self.pending_sound or self._is_cut(self._ring.end_sample)
 
     @property
     def _pending(self) -> bool:

@@ -16,7 +16,6 @@ from detector.evaluation.recording_result import RecordingResult, run_recording
 from detector.evaluation.report import as_json, as_table
 from detector.evaluation.score_track import ScoreTrack
 from detector.evaluation.scoring import TimedScores, score
-from detector.events.segments.label_rules import label_rules
 from detector.loading import load_models
 from detector.operate.logs import configure
 from detector.settings.load import load_config
@@ -87,5 +86,5 @@ def _onset_thresholds(configured_models: Iterable[ConfiguredModel]) -> dict[str,
         rule.slug: rule.onset_threshold
         for configured in configured_models
         if not configured.spec.ctc
-        for rule in label_rules(configured.spec, configured.settings)
+        for rule in configured.label_rules
     }

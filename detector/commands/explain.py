@@ -114,6 +114,8 @@ def _print(explanation: Explanation) -> None:
     console.print(f"{explanation.source}, {begin:%Y-%m-%d %H:%M:%S} to {end:%H:%M:%S}")
     if explanation.not_heard_s:
         console.print(f"{explanation.not_heard_s:.1f} s of it were not heard", style="yellow")
+    for model, seconds in explanation.not_heard_by.items():
+        console.print(f"{seconds:.1f} s of it were not heard by {model}", style="yellow")
     table = Table("label", "score", "threshold", "what became of it", box=None, pad_edge=False)
     for label in explanation.labels:
         threshold = "" if label.onset_threshold is None else f"{label.onset_threshold:.2f}"

@@ -19,7 +19,7 @@ from detector.evaluation.detections import (
     merge_overlapping,
 )
 from detector.evaluation.level_steps import LevelSteps, detections_with
-from detector.events.segments.label_rules import LabelRule, label_rules
+from detector.events.segments.label_rules import LabelRule
 from detector.records import SAMPLE_RATE
 
 LOWEST: Final = 0.05
@@ -68,7 +68,7 @@ class _Candidate:
 
 def recorder(configured: ConfiguredModel) -> LevelSteps:
     """What takes the steps of a recording in which `tune` shall try thresholds."""
-    rules = label_rules(configured.spec, configured.settings)
+    rules = configured.label_rules
     return LevelSteps({rule: [_at(rule, threshold) for threshold in GRID] for rule in rules})
 
 
@@ -90,13 +90,13 @@ def tune(
         reference: the true events of each recording.
         false_alarms_per_hour: of each label.
     """
-    rules = label_rules(configured.spec, configured.settings)
+    rules = configured.label_rules
     slugs = [rule.slug for rule in rules]
     truth = {name: merge_overlapping(reference.get(name, ()), slugs) for name in recordings}
     seconds = sum(one.duration_samples for one in recordings.values()) / SAMPLE_RATE
     allowed = false_alarms_per_hour * seconds / 3600
     candidates: dict[str, list[_Candidate]] = {slug: [] for slug in slugs}
-    pending = rules
+    pending = list(rules)
     for threshold in GRID:
         tried = _try([_at(rule, threshold) for rule in pending], recordings, truth)
         for candidate in tried:

@@ -15,6 +15,20 @@ class Scorer(Protocol):
         """What the model is."""
         ...
 
+    @property
+    def largest_batch(self) -> int:
+        """How many windows it scores at once with profit."""
+        ...
+
+    @property
+    def in_flight(self) -> int:
+        """How many windows of one source may wait for its answers at once.
+
+        More than one pays where an answer takes longer than the work on it, as over a network;
+        else the window that waits only becomes older.
+        """
+        ...
+
     def score(self, windows: Sequence[Window]) -> list[Scores]:
         """Score a batch of windows, in their order. Takes as long as it takes.
 

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import structlog
@@ -21,6 +21,10 @@ _CPU = "CPUExecutionProvider"
 _ERRORS_ONLY = 3
 _FLOAT32 = "tensor(float)"
 _FLOATS = (_FLOAT32, "tensor(float16)", "tensor(double)")
+
+LARGEST_BATCH: Final = {"cpu": 4, "cuda": 32}
+"""On two cores a window of the built-in models costs up to 28 % less in a batch of four, and no
+less, or more, in larger ones."""
 
 log = structlog.get_logger()
 
@@ -46,6 +50,8 @@ class Session:
         self.provider: Literal["cpu", "cuda"] = (
             "cuda" if self._ort.get_providers()[0] == _CUDA else "cpu"
         )
+        self.largest_batch = LARGEST_BATCH[self.provider]
+        self.in_flight = 1
         self._decoder = Decoder(self.spec, str(self._path))
         self._names = [output.name for output in self._decoder.outputs]
         self._check_input()

@@ -23,6 +23,9 @@ class SourceStatsMessage(BaseModel):
     )
     windows_skipped: int = Field(ge=0, description="the models could not keep up")
     windows_failed: int = Field(ge=0, description="inference failed, or gave what is no score")
+    windows_withheld: int = Field(
+        0, ge=0, description="not scored, since a cheaper model heard nothing in them"
+    )
     events: int = Field(ge=0)
     events_held: int = Field(ge=0, description="segments not told: muted, or quiet hours")
     gaps: int = Field(ge=0)

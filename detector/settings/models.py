@@ -27,6 +27,12 @@ class ModelSettings(Settings):
     provider: Literal["auto", "cpu", "cuda"] = "auto"
     """cuda: fail if there is no GPU; auto: use one if there is one, and say which."""
     threads: int = Field(1, ge=1, le=64)
+    max_batch: int | None = Field(None, ge=1, le=64)
+    """How many windows, of different sources, are scored at once; what pays on the CPU or the GPU
+    if absent."""
+    max_delay_s: float = Field(0.0, ge=0, le=1)
+    """How long a window may wait for those of other sources, to be scored with them. At 0 those
+    are scored together that have come while the model was busy."""
     hop_s: float | None = Field(None, gt=0)
     """Seconds between windows; the bundle's own if absent."""
     update_interval_s: Annotated[float, LIVE] = Field(10.0, gt=0)
@@ -44,6 +50,14 @@ class ModelSettings(Settings):
     threshold, and less in proportion below. Labels that the other does not have are not confirmed
     and count as they are. Events come up to one hop of the other later. It must listen to every
     source that this one listens to, and makes events of its own unless `only = []`."""
+    cascade_from: Slug | None = None
+    """The name of another, cheaper model: this one scores a window only where the other heard
+    something in it, or the level gives cause. Elsewhere it is taken to have heard nothing. It must
+    listen to every source that this one listens to."""
+    cascade_threshold: Score = 0.1
+    """What any label of that model must score to give cause."""
+    cascade_level_dbfs: float | None = Field(None, ge=-120, le=0)
+    """A level of a hop that gives cause, too; or alone, without `cascade_from`."""
     only: Annotated[tuple[Slug, ...] | None, LIVE] = None
     """The labels that become events; the bundle's enabled ones if absent."""
     labels: Annotated[dict[Slug, LabelSettings], LIVE] = Field(default_factory=dict)

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -122,7 +123,7 @@ def test_a_worker_is_closed_when_it_has_done_what_it_was_asked_and_not_while_it_
 
 def test_a_request_that_was_cancelled_is_not_computed(session: HeldSession) -> None:
     async def run() -> None:
-        worker = Worker(session)
+        worker = Worker(session, largest_batch=1)
         first, second, third = (asyncio.create_task(worker.score(window(i))) for i in (1, 2, 3))
         await asyncio.to_thread(session.begun.wait, PATIENCE_S)
         second.cancel()
@@ -146,3 +147,59 @@ def test_an_answer_nobody_waits_for_any_more_does_no_harm(session: HeldSession) 
         assert answer.end_sample == 2
 
     asyncio.run(run())
+
+
+def test_what_came_while_the_model_was_busy_is_scored_at_once(session: HeldSession) -> None:
+    sizes: list[int] = []
+    score = session.score
+    session.score = lambda windows: sizes.append(len(windows)) or score(windows)  # type: ignore[method-assign, func-returns-value]
+
+    async def run() -> list[Scores | Unscored]:
+        worker = Worker(session, largest_batch=4)
+        asked = [asyncio.create_task(worker.score(window(0), "first"))]
+        await asyncio.to_thread(session.begun.wait, PATIENCE_S)
+        asked += [
+            asyncio.create_task(worker.score(window(i, amplitude=i % 2), f"source {i}"))
+            for i in range(1, 7)
+        ]
+        await asyncio.sleep(0)
+        session.go_on.set()
+        return list(await asyncio.wait_for(asyncio.gather(*asked), PATIENCE_S))
+
+    answers = asyncio.run(run())
+    assert sizes == [1, 4, 2]
+    for i, scores in enumerate(answers):
+        assert isinstance(scores, Scores)
+        assert scores.clip is not None
+        assert (scores.end_sample, scores.clip[0]) == (i, pytest.approx(i % 2, abs=1e-3))
+
+
+def test_a_window_waits_for_company_no_longer_than_it_may(session: HeldSession) -> None:
+    session.go_on.set()
+
+    async def run() -> float:
+        worker = Worker(session, largest_batch=4, max_delay_s=0.2)
+        began = time.monotonic()
+        await asyncio.wait_for(worker.score(window(1)), PATIENCE_S)
+        return time.monotonic() - began
+
+    assert asyncio.run(run()) >= 0.2
+
+
+def test_a_window_that_cannot_be_scored_does_not_spoil_the_others_of_its_batch(
+    session: HeldSession,
+) -> None:
+    async def run() -> list[Scores | Unscored]:
+        worker = Worker(session, largest_batch=4)
+        asked = [asyncio.create_task(worker.score(window(0)))]
+        await asyncio.to_thread(session.begun.wait, PATIENCE_S)
+        asked += [
+            asyncio.create_task(worker.score(window(i, size=99 if i == 2 else 16_000), i))
+            for i in (1, 2, 3)
+        ]
+        await asyncio.sleep(0)
+        session.go_on.set()
+        return list(await asyncio.wait_for(asyncio.gather(*asked), PATIENCE_S))
+
+    answers = asyncio.run(run())
+    assert [isinstance(answer, Scores) for answer in answers] == [True, True, False, True]

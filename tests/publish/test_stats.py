@@ -32,6 +32,7 @@ def test_stats_are_the_documented_object() -> None:
                 "samples_not_finite": 2,
                 "windows_skipped": 0,
                 "windows_failed": 0,
+                "windows_withheld": 0,
                 "events": 0,
                 "events_held": 0,
                 "gaps": 1,

@@ -33,6 +33,11 @@ class Explanation(BaseModel):
     not_heard_s: float = Field(
         ge=0, description="how much of it was in gaps, or in an outage that goes on"
     )
+    not_heard_by: dict[str, float] = Field(
+        default_factory=dict,
+        description="how many seconds single models did not hear beside, by name@version: they "
+        "were too slow, or failed",
+    )
     labels: tuple[LabelExplanation, ...] = Field(description="the highest score of a model first")
     patterns: tuple[PatternExplanation, ...] = Field(default=(), description="all of the source")
 
