@@ -38,7 +38,6 @@ from export.train.fused.calibrate import (
     group,
     heard,
     listen,
-    loudest,
     parts,
     thresholds,
 )
@@ -185,13 +184,18 @@ def main() -> None:
         starts.append([started.count(slug) for slug in slugs])
         ours.append(peaks[enabled])
         theirs.append(yamnet_peaks(yamnet, samples, slugs))
-    negatives = [row for row in rows if row.kind != POSITIVES]
-    tuning = loudest([heard(model, negatives, quieter) for quieter in QUIETER_DB])
     known = np.array([[s not in (*row.labels, *row.unknown) for s in slugs] for row in rows])
     hours = np.array([soundfile.info(row.path).duration / 3600 for row in rows])
     excerpts = Excerpts(rows, hours, slugs, known)
-    chosen = Peaks(tuning.scores[:, enabled], tuning.known[:, enabled], tuning.hours, tuning.groups)
-    print_figures(excerpts, np.array(starts), np.stack(ours), np.stack(theirs), chosen)
+    negative = excerpts.negative
+    quieter = heard(model, [row for row in rows if row.kind != POSITIVES], QUIETER_DB[-1])
+    tuning = Peaks(
+        np.maximum(np.stack(ours)[negative], quieter.scores[:, enabled]),
+        quieter.known[:, enabled],
+        quieter.hours,
+        quieter.groups,
+    )
+    print_figures(excerpts, np.array(starts), np.stack(ours), np.stack(theirs), tuning)
 
 
 def print_figures(

@@ -118,6 +118,23 @@ def test_a_label_of_yamnets_alone_has_the_opinion_of_the_patch_that_a_frame_is_i
     assert frames[0, :, 2].tolist() == expected.tolist()
 
 
+def test_an_alarm_beeps_and_a_tone_that_is_held_is_none() -> None:
+    slugs = ("smoke_alarm", "beep", "dog")
+    alarm = Fusion(slugs, slugs, View(WIDTH, 3), slugs, CLASSES).eval()
+    given = answers()
+    clip = torch.full((1, 3), 8.0)
+    off, on, place = -4.0, 4.0, torch.arange(128)
+    beeping = (place >= 60) & (place % 25 < 12)
+    for sounding, believed in ((beeping, True), (place >= 60, False), (place >= 200, False)):
+        frames = torch.full((1, 128, 3), off)
+        frames[0, sounding, 1] = on
+        with torch.no_grad():
+            found, _ = alarm(clip, frames, given[2][:1], given[3][:1])
+            without, _ = alarm(clip, frames * 0 + off, given[2][:1], given[3][:1])
+        assert (found[0, 0] > off) == believed
+        assert torch.equal(found[0, 1:], without[0, 1:])
+
+
 def test_joined_graph_says_what_its_parts_say_and_heads_find_their_place(
     tmp_path: Path, bands: Bands
 ) -> None:
@@ -126,7 +143,8 @@ def test_joined_graph_says_what_its_parts_say_and_heads_find_their_place(
         Layer(*integers(rng, (WIDTH, 1, 3, 3)), stride=2),
         Layer(*integers(rng, (521, WIDTH))),
     )
-    yamnet = Yamnet((), np.zeros(0), np.zeros(0), 0.0, layers)
+    none = np.zeros(0, np.float32)
+    yamnet = Yamnet((), none, none, 0.0, layers)
     network = Sounds(Shape(2, width=16)).eval()
     trained = tmp_path / "network.onnx"
     export_graph(network, torch.zeros(2, 512, 128), trained, outputs=("clip", "frames"))

@@ -15,10 +15,16 @@ from torch import Tensor, nn
 
 from export.audioset.front_end import FRAMES as PATCH
 from export.train.augment import FRAME, FRAMES
+from export.train.data import BEEP, MONOXIDE, SMOKE
 from export.train.fused.bands import FIRST_ROW, PATCHES
 from export.train.fused.view import View
 from export.train.teacher import CLASSES
 
+HELD: Final = 24
+"""Frames, 0.96 s, of a tone that is longer than a beep of an alarm, and than four quick ones."""
+NEVER: Final = 100.0
+CERTAIN: Final = 3.0
+"""The network's frames are careful: their logits count as so many times as high."""
 PEAK: Final = 2.0
 """Frames of a label are lifted until the highest of the window has this logit, if it has less."""
 
@@ -77,16 +83,19 @@ class Fusion(nn.Module):
         """
         super().__init__()
         self.view, self.network_labels, self.classes = view, len(network), CLASSES
+        self._beep = network.index(BEEP) if BEEP in network else None
         has = [(slug in network, slug in view_slugs, slug in classes) for slug in slugs]
         widest = max(map(len, classes.values()))
         table = [classes.get(slug, (0,)) for slug in slugs]
         row = FRAME * torch.arange(FRAMES // FRAME) + FRAME // 2 - FIRST_ROW
         buffers = {
             "weights": weighing.rows(has),
-            "places": torch.tensor([[*each, *each[:1] * (widest - len(each))] for each in table]),
+            "places": torch.tensor([(*each, *[each[0]] * (widest - len(each))) for each in table]),
             "network_places": _places(slugs, network),
             "view_places": _places(slugs, view_slugs),
             "has_frames": torch.tensor([float(own) for own, _, _ in has]),
+            SMOKE: torch.tensor([slug == SMOKE for slug in slugs]),
+            MONOXIDE: torch.tensor([slug == MONOXIDE for slug in slugs]),
             "patches": (row // PATCH).clamp(0, PATCHES - 1),
         }
         for name, value in buffers.items():
@@ -114,10 +123,34 @@ class Fusion(nn.Module):
             patches.amax(dim=1),
         )
         believed = sum(weight * each for weight, each in zip(self.weights, opinions, strict=True))
+        if self._beep is not None:
+            most = _beeping(frames[:, :, self._beep])
+            for alarm, limit in zip((MONOXIDE, SMOKE), most, strict=True):
+                limited = torch.minimum(believed, limit)
+                believed = torch.where(getattr(self, alarm), limited, believed)
         own = frames[:, :, self.network_places]
         by_frame = self.has_frames * own + (1 - self.has_frames) * patches[:, self.patches]
         lift = (PEAK - by_frame.amax(dim=1, keepdim=True)).clamp_min(0)
         return believed, by_frame + lift
+
+
+def _beeping(beep: Tensor) -> tuple[Tensor, Tensor]:
+    """How sure it is that nothing is held, and that besides a beep is followed by another.
+
+    Args:
+        beep: (batch, frames), logits.
+
+    Returns:
+        (batch, 1) each, logits.
+    """
+    inside = beep.unsqueeze(1)
+    short = nn.functional.max_pool1d(-inside, HELD, 1).amin(dim=2)
+    length = beep.shape[1]
+    never = nn.functional.pad(inside, (length - 1, length - 1), value=-NEVER)
+    reached = nn.functional.max_pool1d(never, length, 1)
+    before, after = reached[..., :length], reached[..., length - 1 :]
+    again = torch.minimum(torch.minimum(before, after), -inside).amax(dim=2)
+    return CERTAIN * short, CERTAIN * torch.minimum(short, again)
 
 
 def _places(slugs: Sequence[str], among: Sequence[str]) -> Tensor:

@@ -36,7 +36,7 @@ from export.train.data import (
 )
 from export.train.evaluate import measure
 from export.train.fused.bands import PATCHES, Bands, fit_bands
-from export.train.fused.calibrate import calibrate
+from export.train.fused.calibrate import OFFSET_PART, calibrate
 from export.train.fused.classes import audioset_classes
 from export.train.fused.fusion import Fusion
 from export.train.fused.graph import (
@@ -59,6 +59,8 @@ COUNTED: Final[Mapping[str, Mapping[str, Any]]] = {
 }
 """Labels that are for patterns to count, and no events unless they are enabled; with thresholds
 near one another, so that a room does not join one beep to the next."""
+LEAST: Final = {SMOKE: 0.7}
+"""Onset thresholds at least: a tone that is held makes a score of 0.6 of a smoke alarm."""
 SYNTHESISED: Final = 60
 """Of each kind of alarm and of steady noise."""
 BANDS_EVERY: Final = 8
@@ -129,9 +131,7 @@ def release(file: Path, network: Path, data: Path, folder: Path, work: Path) -> 
         "measured": datetime.now(UTC).date().isoformat(),
         "held_out_fold": HELD_OUT,
     }
-    labels = tuple(
-        label.model_copy(update=COUNTED.get(label.slug, found[label.slug])) for label in spec.labels
-    )
+    labels = tuple(_calibrated(label, found[label.slug]) for label in spec.labels)
     spec = spec.model_copy(update={"labels": labels, "metrics": metrics})
     write_bundle(folder, graph, spec, {"ATTRIBUTION.csv": attribution(rows)})
     bring_negatives(folder, trained, rows)
@@ -204,6 +204,14 @@ def _session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
 def _batches(windows: FloatArray) -> list[FloatArray]:
     """One and five at a time."""
     return [windows[:5], windows[5:10], *windows[10:40:3, None]]
+
+
+def _calibrated(label: Label, found: Mapping[str, Any]) -> Label:
+    chosen = COUNTED.get(label.slug, found)
+    least = LEAST.get(label.slug, 0.0)
+    if chosen["onset_threshold"] < least:
+        chosen = {**chosen, "onset_threshold": least, "offset_threshold": least * OFFSET_PART}
+    return label.model_copy(update=chosen)
 
 
 def _label(slug: str) -> Label:
