@@ -57,8 +57,8 @@ MERGE_GAP_S = {"clip": 1.0, "frames": 0.3}
 """What is apart by less is one event, unless a configuration says otherwise."""
 EPOCHS = {"head": 200, "encoder": 30}
 """At most, where the head alone is fitted, which takes seconds, and where layers before it are."""
-_MARGIN = 0.05
-"""How far above the scores of the base's negatives an onset threshold lies."""
+_MARGIN = 0.5
+"""How far above the scores of the base's negatives an onset threshold lies, as a logit."""
 _HELD_OUT_WINDOWS = 4
 """Composed of each recording that is held out, besides as it was recorded."""
 
@@ -361,8 +361,8 @@ class _Steps:
         with torch.no_grad():
             clip, frames = head(torch.from_numpy(negatives))
         scores = clip if frames is None else frames.flatten(end_dim=1)
-        highest: FloatArray = scores.sigmoid().amax(dim=0).numpy()
-        return highest + np.float32(_MARGIN)
+        least: FloatArray = (scores.amax(dim=0) + _MARGIN).sigmoid().numpy()
+        return least
 
 
 @contextmanager

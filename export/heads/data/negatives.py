@@ -1,9 +1,8 @@
 """Hidden states of what is none of the labels, which a bundle brings along for its heads.
 
 Ten recordings of a sound say what it is, not what else there is in a room: a layer that is fitted
-to them alone hears its labels in silence, music and talk. The states are single ones, of many
-recordings; a window is made of them by drawing as many as it has. If a layer denies each of them,
-it denies every window of which they are part, however it weights them.
+to them alone hears its labels in silence, music and talk. A few states of each of many windows are
+kept; a whole window is made of one of them by drawing as many states as it has.
 """
 
 from pathlib import Path
@@ -15,19 +14,17 @@ from detector.errors import BundleError
 from detector.records import FloatArray
 
 FILE: Final = "negatives.npz"
-WINDOWS: Final = 400
-"""Made of the states, for a fit."""
 _LEVELS: Final = 127
 
 
 def write_negatives(folder: Path, states: FloatArray) -> None:
-    """Put the states (n, dim) beside a bundle, a byte each."""
-    scale = np.maximum(np.abs(states).max(axis=0) / _LEVELS, 1e-12).astype(np.float32)
+    """Put the states (windows, few, dim) beside a bundle, a byte each."""
+    scale = np.maximum(np.abs(states).max(axis=(0, 1)) / _LEVELS, 1e-12).astype(np.float32)
     np.savez_compressed(folder / FILE, states=np.rint(states / scale).astype(np.int8), scale=scale)
 
 
 def read_negatives(folder: Path) -> FloatArray | None:
-    """(n, dim) float32; None if the bundle brings none.
+    """(windows, few, dim) float32; None if the bundle brings none.
 
     Raises:
         BundleError: the file is damaged.
@@ -44,7 +41,8 @@ def read_negatives(folder: Path) -> FloatArray | None:
 
 
 def negative_windows(states: FloatArray, steps: int | None, seed: int) -> FloatArray:
-    """(WINDOWS, steps, dim), or (WINDOWS, dim) if a window has one state."""
+    """(windows, steps, dim), or (windows, dim) if a window has one state."""
     rng = np.random.default_rng((seed, len(states)))
-    shape = (WINDOWS,) if steps is None else (WINDOWS, steps)
-    return np.asarray(states[rng.integers(len(states), size=shape)], np.float32)
+    drawn = rng.integers(states.shape[1], size=(len(states), steps or 1))
+    windows = np.take_along_axis(states, drawn[..., None], axis=1)
+    return np.asarray(windows if steps else windows[:, 0], np.float32)

@@ -13,6 +13,8 @@ Mask = NDArray[np.bool_]
 
 _LOWEST, _HIGHEST = 0.3, 0.9
 """Within these an onset threshold is chosen: few recordings say little of rare scores."""
+_LAST = 0.98
+"""The highest onset threshold that is chosen for the sake of what is none of the labels."""
 _OFFSET = 0.6
 """Offset threshold over onset threshold."""
 NONE = "none"
@@ -57,7 +59,7 @@ def choose_thresholds(
 
     Args:
         scored: what was held out.
-        least: (labels,) below which no onset threshold may lie, but for the highest that there is.
+        least: (labels,) below which no onset threshold may lie, unless that is too high to reach.
     """
     scores, target, known = _flat(scored)
     least = np.zeros(scores.shape[1], np.float32) if least is None else least
@@ -150,7 +152,7 @@ def _threshold(scores: FloatArray, target: Mask, known: Mask, least: float) -> t
     else:
         best = int(f1.argmax())
         onset = float((ranked[best] + following[best]) / 2)
-    onset = round(float(np.clip(max(onset, least), _LOWEST, _HIGHEST)), 2)
+    onset = round(float(max(np.clip(onset, _LOWEST, _HIGHEST), min(least, _LAST))), 2)
     return onset, round(onset * _OFFSET, 2)
 
 

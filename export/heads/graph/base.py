@@ -60,7 +60,7 @@ class Base:
     """What it is in PyTorch; None of a bundle, which is a graph alone."""
     _graph: onnx.ModelProto | None = None
     negatives: FloatArray | None = None
-    """(n, dim): hidden states of what is none of the labels, if the bundle brings them along."""
+    """(windows, few, dim): hidden states of what is none of the labels, if it brings any along."""
 
     def graph(self, folder: Path) -> onnx.ModelProto:
         """The encoder alone, its output the hidden states.

@@ -59,8 +59,9 @@ COUNTED: Final[Mapping[str, Mapping[str, Any]]] = {
 }
 """Labels that are for patterns to count, and no events unless they are enabled; with thresholds
 near one another, so that a room does not join one beep to the next."""
-LEAST: Final = {SMOKE: 0.7}
-"""Onset thresholds at least: a tone that is held makes a score of 0.6 of a smoke alarm."""
+ALARMS: Final = {SMOKE: 0.7, MONOXIDE: 0.7}
+"""Onset thresholds of alarms, which beep and pause or are not believed. A tone that is held makes a
+score of 0.6 of a smoke alarm."""
 SYNTHESISED: Final = 60
 """Of each kind of alarm and of steady noise."""
 BANDS_EVERY: Final = 8
@@ -207,11 +208,10 @@ def _batches(windows: FloatArray) -> list[FloatArray]:
 
 
 def _calibrated(label: Label, found: Mapping[str, Any]) -> Label:
-    chosen = COUNTED.get(label.slug, found)
-    least = LEAST.get(label.slug, 0.0)
-    if chosen["onset_threshold"] < least:
-        chosen = {**chosen, "onset_threshold": least, "offset_threshold": least * OFFSET_PART}
-    return label.model_copy(update=chosen)
+    if label.slug in ALARMS:
+        onset = ALARMS[label.slug]
+        found = {"onset_threshold": onset, "offset_threshold": round(onset * OFFSET_PART, 2)}
+    return label.model_copy(update=COUNTED.get(label.slug, found))
 
 
 def _label(slug: str) -> Label:

@@ -35,7 +35,7 @@ def bring_negatives(
     for piece in _pieces(rows, rng):
         states = hidden(piece.rows[None])[0]
         found.append(states[rng.integers(len(states), size=EACH)])
-    write_negatives(bundle, np.concatenate(found))
+    write_negatives(bundle, np.stack(found))
 
 
 def _pieces(rows: Sequence[Row], rng: np.random.Generator) -> Iterator[Piece]:
