@@ -24,8 +24,12 @@ class Network(nn.Module):
         self._biases = [torch.from_numpy(layer.bias.copy()) for layer in layers]
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
+        return self.answer(self.sights(values))
+
+    def sights(self, values: torch.Tensor) -> torch.Tensor:
+        """(batch, dim): what the layer that answers is given."""
         values = values[:, None]
-        *convolutions, answer = zip(self._layers, self._weights, self._biases, strict=True)
+        *convolutions, _ = zip(self._layers, self._weights, self._biases, strict=True)
         for layer, weights, bias in convolutions:
             if weights.shape[-1] == SIZE:
                 # Of an even length a stride of 2 needs one place of padding, which comes last.
@@ -34,5 +38,7 @@ class Network(nn.Module):
             groups = len(weights) if layer.depthwise else 1
             values = functional.conv2d(values, weights, bias, layer.stride, groups=groups)
             values = functional.relu6(values)
-        _, weights, bias = answer
-        return functional.linear(values.mean(dim=(2, 3)), weights, bias)
+        return values.mean(dim=(2, 3))
+
+    def answer(self, sights: torch.Tensor) -> torch.Tensor:
+        return functional.linear(sights, self._weights[-1], self._biases[-1])

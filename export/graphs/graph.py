@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -49,7 +49,7 @@ def export_network(network: nn.Module, shape: tuple[int, ...], path: Path, outpu
 
 def export_graph(
     module: nn.Module,
-    example: torch.Tensor,
+    example: torch.Tensor | Mapping[str, torch.Tensor],
     path: Path,
     *,
     outputs: tuple[str, ...],
@@ -58,31 +58,35 @@ def export_graph(
     """Write `module`, as it is in evaluation, to `path`.
 
     Args:
-        module: takes one tensor and returns one tensor, or a tuple of as many as there are names
-            in `outputs`: logits, since a softmax or sigmoid in the graph would hinder its
-            optimisation.
+        module: takes a tensor for each input and returns one tensor, or a tuple of as many as there
+            are names in `outputs`: logits, since a softmax or sigmoid in the graph would hinder
+            its optimisation.
         example: (batch, ...), batch at least 2: an axis of length 1 would be taken for a constant.
+            One tensor, which the graph calls "input", or each by its name.
         path: the file; nothing is written beside it.
-        outputs: what the graph calls its outputs; its input is called "input".
+        outputs: what the graph calls its outputs.
         opset: version of the operators, at least 18.
 
     Raises:
         BundleError: the graph does not have the form that was asked for.
     """
-    if len(example) < 2:  # noqa: PLR2004
-        raise ValueError(f"example: a batch of {len(example)}; at least 2 are needed")
+    inputs = {"input": example} if isinstance(example, torch.Tensor) else example
+    smallest = min(len(each) for each in inputs.values())
+    if smallest < 2:  # noqa: PLR2004
+        raise ValueError(f"example: a batch of {smallest}; at least 2 are needed")
+    batch = torch.export.Dim("batch")
     with _quietly():
         torch.onnx.export(
             module.eval(),
-            (example,),
+            tuple(inputs.values()),
             path,
             dynamo=True,
             verbose=False,
             external_data=False,
             opset_version=opset,
-            input_names=["input"],
+            input_names=[*inputs],
             output_names=list(outputs),
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            dynamic_shapes=tuple({0: batch} for _ in inputs),
         )
     _check(onnx.load(path, load_external_data=False), path, outputs)
 

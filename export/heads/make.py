@@ -31,6 +31,7 @@ from export.checkpoints.network import Encoder
 from export.heads.compare import compare_head, reference_of
 from export.heads.data.example_file import ExampleFile
 from export.heads.data.examples import ComposedExamples, ComposedWindows, FrozenExamples
+from export.heads.data.negatives import negative_windows
 from export.heads.data.recordings import (
     BACKGROUND,
     Collection,
@@ -56,6 +57,8 @@ MERGE_GAP_S = {"clip": 1.0, "frames": 0.3}
 """What is apart by less is one event, unless a configuration says otherwise."""
 EPOCHS = {"head": 200, "encoder": 30}
 """At most, where the head alone is fitted, which takes seconds, and where layers before it are."""
+_MARGIN = 0.5
+"""How far above the scores of the base's negatives an onset threshold lies, as a logit."""
 _HELD_OUT_WINDOWS = 4
 """Composed of each recording that is held out, besides as it was recorded."""
 
@@ -89,9 +92,10 @@ def make_head(
     collection = read_collection(data, on_unreadable)
     for note in collection.notes:
         progress.note(note)
-    exclusive = _is_exclusive(collection, options, progress)
-    parts = split(collection, options.held_out, options.seed)
     base = open_base(where, options.base)
+    knows_none = base.negatives is not None
+    exclusive = _is_exclusive(collection, options, progress, knows_none=knows_none)
+    parts = split(collection, options.held_out, options.seed)
     if options.freeze is not None and base.checkpoint is None:
         raise ConfigError(
             f"--freeze {options.freeze}: {base.spec.origin.checkpoint} is a bundle, whose "
@@ -111,9 +115,14 @@ def make_head(
     return spec
 
 
-def _is_exclusive(collection: Collection, options: HeadOptions, progress: ProgressReport) -> bool:
+def _is_exclusive(
+    collection: Collection, options: HeadOptions, progress: ProgressReport, *, knows_none: bool
+) -> bool:
+    """Whether exactly one label is always right; `knows_none`: the base knows what is none."""
     labels, none = collection.labels, f"recordings of what is none of them ({BACKGROUND!r})"
     exclusive = collection.exclusive
+    if exclusive and knows_none and options.decoding != "multiclass":
+        return False
     if options.decoding == "multiclass" and not exclusive:
         raise ConfigError(
             "--decoding multiclass: not every recording is of exactly one label throughout; leave "
@@ -250,7 +259,9 @@ class _Steps:
         examples: FrozenExamples | ComposedExamples
         if network is None:
             files = self._file("fitted", shape), self._file("held-out", shape)
-            examples = FrozenExamples(windows, self._encoder, hidden, files, options.batch, report)
+            examples = FrozenExamples(
+                windows, self._encoder, hidden, files, options.batch, report, self._negatives(shape)
+            )
             head.standardise(examples.hidden())
         else:
             examples = ComposedExamples(windows, self._encoder, options.batch, report)
@@ -264,6 +275,13 @@ class _Steps:
                 lambda epoch, loss: self._progress.epoch_fitted(epoch, options.epochs, loss),
             )
         return fitter
+
+    def _negatives(self, shape: HeadShape) -> FloatArray | None:
+        """(n, steps, dim) or (n, dim): windows in which no label is heard, if the base has any."""
+        states = None if self._exclusive else self._base.negatives
+        if states is None:
+            return None
+        return negative_windows(states, shape.steps, self._options.seed)
 
     def _file(self, name: str, shape: HeadShape) -> ExampleFile:
         inputs = (shape.dim,) if shape.steps is None else (shape.steps, shape.dim)
@@ -310,7 +328,7 @@ class _Steps:
     ) -> tuple[tuple[Label, ...], dict[str, Any]]:
         """Labels with thresholds, and figures, of what the detector says of held-out windows."""
         scored = score_windows(bundle, windows.held_out_examples())
-        thresholds = choose_thresholds(scored)
+        thresholds = choose_thresholds(scored, self._least(fitter.head))
         slugs = [label.slug for label in bundle.spec.labels]
         plain = scored.first(windows.held_out.plain_count)
         onsets = [onset for onset, _ in thresholds]
@@ -340,6 +358,17 @@ class _Steps:
             for label, (onset, offset) in zip(bundle.spec.labels, thresholds, strict=True)
         )
         return labels, metrics
+
+    def _least(self, head: Head) -> FloatArray | None:
+        """(labels,): what no window of the negatives reaches."""
+        negatives = self._negatives(head.shape)
+        if negatives is None:
+            return None
+        with torch.no_grad():
+            clip, frames = head(torch.from_numpy(negatives))
+        scores = clip if frames is None else frames.flatten(end_dim=1)
+        least: FloatArray = (scores.amax(dim=0) + _MARGIN).sigmoid().numpy()
+        return least
 
 
 @contextmanager

@@ -21,10 +21,13 @@ HELD_OUT = 5
 FREE = "CC0/CC-BY"
 CLIP_COLUMNS = ("filename", "category", "src_freesound", "licence_group", "fold")
 """Of ESC-50's table."""
-SPEECH = "speech"
+SPEECH, MUSIC = "speech", "music"
 SMOKE, MONOXIDE, BEEP = "smoke_alarm", "co_alarm", "beep"
 SPEEDS = (0.84, 0.92, 1.0, 1.09, 1.19)
 """How fast each recording is heard in training; pitch follows, as of a smaller or larger thing."""
+
+POSITIVES = "positives"
+"""The kind of excerpts that hold one sound each."""
 
 MAY_HOLD: dict[str, tuple[str, ...]] = {
     "boat": ("engine", "sea_waves", "wind", "helicopter", "airplane", "train", "water_drops"),
@@ -54,6 +57,8 @@ class Row:
     """0 outside ESC-50."""
     unknown: tuple[str, ...] = ()
     """Labels of which it is not known whether they are heard."""
+    kind: str = ""
+    """Of an excerpt of `rooms`: music, voices, ambience or positives."""
 
 
 def esc50(data: Path) -> list[Row]:
@@ -94,6 +99,40 @@ def backgrounds(data: Path) -> list[Row]:
         )
         for row in rows
     ]
+
+
+def rooms(data: Path) -> list[Row]:
+    """All excerpts of music, voices and rooms, and single sounds, in the order of the table.
+
+    Music carries its label. What else an excerpt may hold is unknown: nobody listened.
+    """
+    columns = ("filename", "kind", "may_hold", "source", "licence")
+    return [
+        Row(
+            data / "rooms" / row["filename"],
+            (MUSIC,) if row["kind"] == MUSIC else (),
+            row["source"],
+            row["licence"],
+            unknown=(*row["may_hold"].split(), *((MUSIC,) if row["kind"] == "voices" else ())),
+            kind=row["kind"],
+        )
+        for row in read_csv(data / "rooms" / "recordings.csv", columns)
+    ]
+
+
+def permissive(licence: str) -> bool:
+    """Whether what was made under it may train a model that ships under another licence."""
+    return not any(part in licence for part in ("GPL", "-SA", "-NC"))
+
+
+def free_rooms(data: Path) -> list[Row]:
+    """The excerpts of rooms that may train; single sounds never do."""
+    return [row for row in rooms(data) if row.kind != POSITIVES and permissive(row.licence)]
+
+
+def counted_rooms(data: Path) -> list[Row]:
+    """The excerpts that train nothing: single sounds, and all that is not permissive."""
+    return [row for row in rooms(data) if row.kind == POSITIVES or not permissive(row.licence)]
 
 
 def label_slugs(data: Path) -> tuple[str, ...]:

@@ -97,7 +97,8 @@ def test_encoder_of_the_built_in_model_stays_the_same_to_the_bit() -> None:
     after = {t.name: t.SerializeToString() for t in whole.graph.initializer}
     kept = before.keys() & after.keys()
     assert all(before[name] == after[name] for name in kept)
-    assert len(before) - len(kept) < 10
+    lost = [name for name in before.keys() - kept if name.startswith("network.")]
+    assert len(lost) < 10  # what is of YAMNet and of the opinions' weighing goes as a whole
     nodes = [n.SerializeToString() for n in model.graph.node]
     assert [n.SerializeToString() for n in encoder.graph.node] == nodes[: len(encoder.graph.node)]
     rng = np.random.default_rng(1)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from detector.records import FloatArray
 from export.heads.data.batch import TrainingBatch
 from export.heads.data.example_file import ExampleFile
 from export.heads.data.scenes import Composer, Example
@@ -63,8 +64,19 @@ class FrozenExamples:
         files: tuple[ExampleFile, ExampleFile],
         batch: int,
         report: ReportProgress,
+        negatives: FloatArray | None = None,
     ) -> None:
-        """Compute the hidden states that the files, of fitted and of held-out ones, lack."""
+        """Compute the hidden states that the files, of fitted and of held-out ones, lack.
+
+        Args:
+            windows: of both sides of the split.
+            encoder: what the hidden states are of.
+            hidden: computes them.
+            files: for the fitted and the held-out ones.
+            batch: how many are fitted at once.
+            report: is told how far it is.
+            negatives: (n, …) hidden states in which no label is heard, fitted besides.
+        """
         self._fitted, self._held_out = files
         self._seed, self._batch = windows.seed, batch
         fitted = (windows.example(0, index) for index in range(windows.windows))
@@ -79,15 +91,18 @@ class FrozenExamples:
                 file.append(hidden(np.stack([encoder.features(e.samples) for e in chunk])), chunk)
                 report(prepared + len(file), sum(counts))
             prepared += count
+        self._negatives = None if negatives is None else torch.from_numpy(negatives)
 
     def hidden(self) -> Iterator[Tensor]:
         """Of what is fitted: (n, steps, dim) or (n, dim)."""
         return (batch.inputs for batch in self._fitted.in_order(_READ_AT_ONCE))
 
     def epoch(self, number: int) -> Iterator[TrainingBatch]:
-        order = np.random.default_rng((self._seed, number)).permutation(len(self._fitted))
+        rng = np.random.default_rng((self._seed, number))
+        order = rng.permutation(len(self._fitted))
         for first in range(0, len(order), self._batch):
-            yield self._fitted.read(order[first : first + self._batch])
+            batch = self._fitted.read(order[first : first + self._batch])
+            yield batch if self._negatives is None else _with_negatives(batch, self._negatives, rng)
 
     def held_out(self) -> Iterator[TrainingBatch]:
         return self._held_out.in_order(_READ_AT_ONCE)
@@ -123,6 +138,24 @@ class ComposedExamples:
         inputs = np.stack([self._encoder.features(e.samples) for e in examples])
         names = ("target", "known", "frame_target", "frame_known")
         return TrainingBatch(torch.from_numpy(inputs), *map(stack, names))
+
+
+def _with_negatives(
+    batch: TrainingBatch, negatives: Tensor, rng: np.random.Generator
+) -> TrainingBatch:
+    """The batch, and half as many windows in which nothing is heard."""
+    drawn = torch.from_numpy(rng.integers(len(negatives), size=max(1, len(batch.inputs) // 2)))
+
+    def filled(given: Tensor, value: float) -> Tensor:
+        return torch.cat((given, torch.full((len(drawn), *given.shape[1:]), value)))
+
+    return TrainingBatch(
+        torch.cat((batch.inputs, negatives[drawn])),
+        filled(batch.target, 0.0),
+        filled(batch.known, 1.0),
+        filled(batch.frame_target, 0.0),
+        filled(batch.frame_known, 1.0),
+    )
 
 
 def _in_chunks(examples: Iterable[Example], size: int) -> Iterator[list[Example]]:

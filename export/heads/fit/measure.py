@@ -13,6 +13,8 @@ Mask = NDArray[np.bool_]
 
 _LOWEST, _HIGHEST = 0.3, 0.9
 """Within these an onset threshold is chosen: few recordings say little of rare scores."""
+_LAST = 0.98
+"""The highest onset threshold that is chosen for the sake of what is none of the labels."""
 _OFFSET = 0.6
 """Offset threshold over onset threshold."""
 NONE = "none"
@@ -47,14 +49,24 @@ class ScoredWindows:
         )
 
 
-def choose_thresholds(scored: ScoredWindows) -> list[tuple[float, float]]:
+def choose_thresholds(
+    scored: ScoredWindows, least: FloatArray | None = None
+) -> list[tuple[float, float]]:
     """Onset and offset threshold of each label.
 
     The onset threshold has the highest F1 on what was held out; of those, the one in the middle.
     It is of the frames' scores, if there are any, since it is they that make events.
+
+    Args:
+        scored: what was held out.
+        least: (labels,) below which no onset threshold may lie, unless that is too high to reach.
     """
     scores, target, known = _flat(scored)
-    return [_threshold(*columns) for columns in zip(scores.T, target.T, known.T, strict=True)]
+    least = np.zeros(scores.shape[1], np.float32) if least is None else least
+    return [
+        _threshold(*columns)
+        for columns in zip(scores.T, target.T, known.T, least.tolist(), strict=True)
+    ]
 
 
 def measure(
@@ -127,7 +139,7 @@ def _flat(scored: ScoredWindows) -> tuple[FloatArray, Mask, Mask]:
     )
 
 
-def _threshold(scores: FloatArray, target: Mask, known: Mask) -> tuple[float, float]:
+def _threshold(scores: FloatArray, target: Mask, known: Mask, least: float) -> tuple[float, float]:
     scores, target = scores[known].astype(np.float64), target[known]
     order = np.argsort(-scores, kind="stable")
     ranked, hits = scores[order], np.cumsum(target[order])
@@ -140,7 +152,7 @@ def _threshold(scores: FloatArray, target: Mask, known: Mask) -> tuple[float, fl
     else:
         best = int(f1.argmax())
         onset = float((ranked[best] + following[best]) / 2)
-    onset = round(float(np.clip(onset, _LOWEST, _HIGHEST)), 2)
+    onset = round(float(max(np.clip(onset, _LOWEST, _HIGHEST), min(least, _LAST))), 2)
     return onset, round(onset * _OFFSET, 2)
 
 

@@ -20,6 +20,7 @@ from export.features.window import window_of
 from export.graphs.attention import attention_layers
 from export.graphs.graph import export_network
 from export.graphs.precision import Precision, to_precision
+from export.heads.data.negatives import read_negatives
 from export.heads.graph.frame_grid import FrameGrid
 from export.heads.graph.surgery import cut, find_hidden
 
@@ -58,6 +59,8 @@ class Base:
     checkpoint: Checkpoint | None
     """What it is in PyTorch; None of a bundle, which is a graph alone."""
     _graph: onnx.ModelProto | None = None
+    negatives: FloatArray | None = None
+    """(windows, few, dim): hidden states of what is none of the labels, if it brings any along."""
 
     def graph(self, folder: Path) -> onnx.ModelProto:
         """The encoder alone, its output the hidden states.
@@ -201,6 +204,7 @@ def _of_bundle(bundle: Bundle, options: BaseOptions) -> Base:
         ),
         None,
         encoder,
+        read_negatives(bundle.folder),
     )
     steps = _steps(base)
     timing = None

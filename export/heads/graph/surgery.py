@@ -16,6 +16,9 @@ from detector.errors import BundleError
 from detector.records import FloatArray
 
 OUTPUTS = ("clip", "frames")
+HIDDEN = "given_to_the_head"
+"""What a graph may call the tensor that a new layer is to be given: of one that answers by more
+than linear layers, nothing else tells."""
 _OLDEST_OPSET = 13
 """From it on, the axes of a sum are an input, and a softmax is over one axis."""
 
@@ -72,6 +75,8 @@ def find_hidden(model: onnx.ModelProto, output: str, labels: int) -> CutPoint:
             the file.
     """
     makers = {name: node for node in model.graph.node for name in node.output}
+    if HIDDEN in makers:
+        return CutPoint(HIDDEN, weighted=True)
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     found: list[str] = []
     seen: set[str] = set()
