@@ -55,7 +55,7 @@ class SourceSignal:
     def failed(self, why: str) -> None:
         """The source is offline for a reason that the capture does not know."""
         self._failure = why
-        self._publisher.health(self._name, self.report())
+        self._refresh()
 
     def hangs(self, model: str) -> bool:
         """Whether a model does not answer."""
@@ -80,7 +80,8 @@ class SourceSignal:
             log.info("source", source=self._name, status=self.status)
             self._publisher.source_status(self._name, self.status)
         problems = {problem.kind: problem for problem in report.problems}
-        if problems.keys() != self._problems.keys():
+        reason, told = problems.get("offline"), self._problems.get("offline")
+        if problems.keys() != self._problems.keys() or reason != told:
             self._log(problems)
             self._publisher.health(self._name, report)
         self._problems = problems

@@ -252,6 +252,20 @@ LOUD = '[patterns.a]\nkind = "loud_unlabelled"\n'
         (PIPE + "rate = 400000", ["sources.0.rate = 400000: "]),
         (PIPE + "sample_format = 'S16LE'", ["sources.0.sample_format = 'S16LE': ", "s16le"]),
         (PIPE + "permissions = '0999'", ["sources.0.permissions = '0999': "]),
+        (SOURCE + "permissions = '0660'", ["sources.0: permissions is for fifo, and socket with"]),
+        (
+            SOCKET.format("tcp:127.0.0.1:9") + "permissions = '0660'",
+            ["sources.0: permissions is for fifo, and socket with unix:"],
+        ),
+        (PIPE + "beyond_loopback = true", ["sources.0: beyond_loopback is for socket with tcp:"]),
+        (
+            SOCKET.format("unix:/run/x") + "beyond_loopback = true",
+            ["sources.0: beyond_loopback is for socket with tcp:"],
+        ),
+        (
+            PIPE + "rate = 16000\nchannels = 2\nsample_format = 's16le'\nchannel = 3",
+            ["sources.0: channel = 3 is none of channels = 2"],
+        ),
         (SOURCE + "rate = 16000", ["sources.0: rate is for program, socket and fifo"]),
         (SOCKET.format("/run/x"), ["sources.0: ", "a socket is unix:/path or tcp:ADDRESS:PORT"]),
         (SOCKET.format("unix:x"), ["sources.0: ", "a socket is unix:/path or tcp:ADDRESS:PORT"]),

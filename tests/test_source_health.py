@@ -3,17 +3,23 @@
 import asyncio
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import jsonschema
 import numpy as np
 import pytest
+import soundfile
 import structlog
 from structlog.testing import capture_logs
 
+from detector.capture.playback import Recording
+from detector.capture.ring import RingBuffer
 from detector.health_report import HealthReport, ProblemKind
 from detector.publish.health_message import HealthMessage
 from detector.publish.messages import json_schema
 from detector.records import SAMPLE_RATE, FloatArray, StreamInfo
+from detector.settings.sources import SourceSettings
+from detector.source_signal import SourceSignal
 from tests.hearing import Heard, Model, hearing, model
 from tests.sound import tone
 
@@ -129,6 +135,34 @@ def test_a_source_that_is_offline_says_why(monkeypatch: pytest.MonkeyPatch, mode
             await heard.until(offline(heard, "the cable broke"))
 
     asyncio.run(hear())
+
+
+def test_another_reason_is_told_at_once(monkeypatch: pytest.MonkeyPatch, model: Model) -> None:
+    """The first one too, after that nothing was captured yet."""
+
+    async def hear() -> list[list[str]]:
+        async with hearing(monkeypatch, model) as heard:
+            signal = SourceSignal(
+                SourceSettings(name="hall", device="test"), heard.capture, heard.written
+            )
+            signal.declare()
+            for heard.capture.failure in ("it is gone", "it is gone", "it is in use"):
+                signal.captured("offline")
+            signal.failed("the cable broke")
+            return [[p.advice for p in report.problems] for report in heard.written.healths]
+
+    assert asyncio.run(hear()) == [
+        ["nothing has been captured yet"], ["it is gone"], ["it is in use"], ["the cable broke"]
+    ]  # fmt: skip
+
+
+def test_a_recording_that_has_ended_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "tone.wav"
+    soundfile.write(path, tone(1000, 0.2), SAMPLE_RATE)
+    capture, told = Recording(path), list[tuple[str, str | None]]()
+    asyncio.run(capture.run(RingBuffer(), lambda status: told.append((status, capture.failure))))
+    ended = "the recording has ended; loop = true plays it again and again"
+    assert told == [("listening", None), ("offline", ended)]
 
 
 def test_the_message_is_the_documented_object(

@@ -23,6 +23,7 @@ def source(tmp_path: Path, **settings: Any) -> SourceSettings:
         "rtsp://camera.lan/stream1",
         "rtsp://user:p%40ss@192.168.1.5:554/cam/realmonitor?channel=1&subtype=0",
         "rtsps://[fe80::1]:322/x",
+        "rtsp://camera.lan./x",
         "http://radio.example/live.mp3",
         "https://example.org/live/index.m3u8",
         "rtmp://camera.lan/bcs/channel0_main.bcs?user=admin&password=x",
@@ -46,6 +47,9 @@ def test_a_stream_is_a_source(tmp_path: Path, url: str) -> None:
         ("rtsp://user:secret@camera.lan/\u00fc", "no letters beyond ASCII"),
         ("file:///secret", "begins with one of rtsp://, rtsps://, http://"),
         ("srt://user:secret@camera.lan", "begins with one of rtsp://"),
+        ("rtsp://user:secret@cam..lan/", "a part between dots is empty or too long"),
+        ("rtsp://.lan/secret", "a part between dots is empty or too long"),
+        (f"rtsp://{'x' * 64}.lan/secret", "a part between dots is empty or too long"),
     ],
 )
 def test_a_url_that_is_none_is_refused_and_not_shown(tmp_path: Path, url: str, told: str) -> None:
@@ -63,6 +67,8 @@ def test_a_url_that_is_none_is_refused_and_not_shown(tmp_path: Path, url: str, t
         ({"device": "rtsp://u:secret@c/"}, "a stream is given by url, not by device"),
         ({"device": "x", "transport": "udp"}, "transport: only a source with url has that"),
         ({"url": "rtsp://c/", "transport": "secret"}, "transport"),
+        ({"url": "http://c/", "transport": "udp"}, "transport is for rtsp and rtsps, not for http"),
+        ({"url": "rtmp://u:secret@c/", "transport": "tcp"}, "transport is for rtsp and rtsps"),
         ({"url": "rtsp://u:secret@c/", "username": "x"}, "a user in url, not both"),
         ({"url": "rtsp://c/", "password_file": "x"}, "a password needs a username"),
         ({"url": "rtsp://c/", "timeout_s": 0.0}, "timeout_s"),
@@ -88,6 +94,14 @@ def test_headers_cannot_smuggle_lines_and_are_not_shown(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as raised:
         load_config(path)
     assert "headers" in str(raised.value)
+    assert "secret" not in str(raised.value)
+
+
+def test_headers_are_for_http(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text('[[sources]]\nname = "porch"\nurl = "rtsp://c/"\nheaders = { X = "secret" }')
+    with pytest.raises(ConfigError, match="headers is for http and https, not for rtsp") as raised:
+        load_config(path)
     assert "secret" not in str(raised.value)
 
 

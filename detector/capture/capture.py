@@ -42,8 +42,8 @@ class Capture(Protocol):
         Args:
             ring: gets blocks and gaps, without holes, and cuts where the sound is interrupted. It
                 is left open.
-            on_status: is told each change of the status; the last one is `offline`, unless the
-                capture is cancelled.
+            on_status: is told each change of the status, and of `failure` while it is offline; the
+                last one is `offline`, unless the capture is cancelled.
 
         Raises:
             DetectorError: nothing can be captured, and trying again at once would not help. What

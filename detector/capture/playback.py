@@ -32,6 +32,8 @@ class Recording:
         self.clock = SampleClock(round(SAMPLE_RATE * speed))
         self._path, self._channel = path, channel
         self._speed, self._loop = speed, loop
+        self.failure: str | None = None
+        """That it has ended; what goes wrong is raised."""
 
     @property
     def description(self) -> str:
@@ -40,10 +42,6 @@ class Recording:
     @property
     def stream(self) -> StreamInfo | None:
         return None
-
-    @property
-    def failure(self) -> str | None:
-        return None  # it raises
 
     async def run(self, ring: RingBuffer, on_status: OnStatus) -> None:
         """Deliver the file from its beginning to its end; again and again if it loops.
@@ -61,6 +59,7 @@ class Recording:
                 with open_audio(self._path, self._channel, _PLAY_SAMPLES) as items:
                     if first_sample is None:
                         first_sample, began = self._next_sample(ring), boottime()
+                        self.failure = None
                         on_status("listening")
                     before = ring.end_sample
                     for item in items:
@@ -71,6 +70,7 @@ class Recording:
                         self.clock.observe(later.end_sample, due)
                         ring.write(later)
                 if not self._loop:
+                    self.failure = "the recording has ended; loop = true plays it again and again"
                     return
         finally:
             if first_sample is not None:

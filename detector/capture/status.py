@@ -8,4 +8,4 @@ CaptureStatus = Literal["listening", "stalled", "offline"]
 device, stream or file that could deliver any."""
 
 OnStatus = Callable[[CaptureStatus], None]
-"""Is called at each change of the status."""
+"""Is called at each change of the status, and when it is offline for another reason."""

@@ -89,13 +89,19 @@ class SourceSettings(StreamSettings):
             raise ValueError(f"{given[0]} is for program, socket and fifo")
         if len(given) in (1, 2):
             raise ValueError("bare samples need all of rate, channels and sample_format")
+        if self.channels and isinstance(self.channel, int) and self.channel > self.channels:
+            raise ValueError(f"channel = {self.channel} is none of channels = {self.channels}")
         return self
 
     @model_validator(mode="after")
     def _reached_by_whom(self) -> Self:
-        if self.socket is None:
+        address = SocketAddress(self.socket) if self.socket is not None else None
+        if "permissions" in self.model_fields_set and not (self.fifo or (address and address.path)):
+            raise ValueError("permissions is for fifo, and socket with unix:")
+        if "beyond_loopback" in self.model_fields_set and (not address or address.path):
+            raise ValueError("beyond_loopback is for socket with tcp:")
+        if address is None:
             return self
-        address = SocketAddress(self.socket)
         if not address.path and not address.is_loopback and not self.beyond_loopback:
             raise ValueError(
                 f"socket = {self.socket!r} is reached from other machines, and whoever reaches it "

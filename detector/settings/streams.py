@@ -53,6 +53,10 @@ class StreamSettings(FileSettings):
             if given:
                 raise ValueError(f"{', '.join(sorted(given))}: only a source with url has that")
             return self
+        scheme = urlsplit(self.url).scheme
+        for name, schemes in (("transport", ("rtsp", "rtsps")), ("headers", ("http", "https"))):
+            if name in self.model_fields_set and scheme not in schemes:
+                raise ValueError(f"{name} is for {' and '.join(schemes)}, not for {scheme}")
         if self.username and "@" in urlsplit(self.url).netloc:
             raise ValueError("give username here or a user in url, not both")
         if self.password_file and self.password_credential:
@@ -72,6 +76,8 @@ def _check(url: str) -> None:
         _ = parts.port
     except ValueError:
         has_host, parts = False, urlsplit("")
+    if re.search(r"^\.|\.\.|[^.]{64}", parts.hostname or ""):
+        raise ValueError("has a host's name of which a part between dots is empty or too long")
     if parts.scheme and parts.scheme not in SCHEMES:
         raise ValueError(f"begins with one of {', '.join(f'{known}://' for known in SCHEMES)}")
     if not has_host or "@" in parts.path + parts.query + parts.fragment:

@@ -44,3 +44,14 @@ def test_what_comes_after_an_interruption_is_measured_by_itself() -> None:
     for block in range(100, 1500):
         meter.observe(block * RATE // 10, 2e6 + block / 10)
     assert meter.ppm == pytest.approx(0, abs=1)
+
+
+@pytest.mark.parametrize("late_s", [0.05, 0.15, 1.0])
+def test_what_is_late_once_is_no_drift(late_s: float) -> None:
+    """A loss, or a network that takes longer from now on."""
+    meter, told = DriftMeter(RATE), set[float | None]()
+    for block in range(6000):
+        end_frame = block * RATE // 10
+        meter.observe(end_frame, 1e6 + block / 10 + (late_s if block > 2000 else 0))
+        told.add(meter.ppm)
+    assert told == {None, 0}

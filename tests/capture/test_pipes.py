@@ -156,7 +156,7 @@ def test_the_rest_of_what_cannot_be_heard_is_not_heard_as_bare_samples(tmp_path:
             await asyncio.to_thread(os.write, descriptor, garbage)
             os.close(descriptor)
             await asyncio.sleep(0.5)  # it is read until then
-            assert [status for status, _ in hall.statuses] == ["offline"]
+            assert {status for status, _ in hall.statuses} == {"offline"}
             async with writing(await opened(tmp_path / "hall")):
                 await hall.status("listening")
 

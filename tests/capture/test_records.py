@@ -25,6 +25,8 @@ from detector.capture.programs.framing import (
     pack_error,
     pack_format,
     pack_header,
+    pack_text,
+    pack_waiting,
 )
 from detector.capture.reader.records import MAX_RECORD_BYTES, RecordedAudio, RecordParser
 from detector.records import SAMPLE_RATE, FloatArray
@@ -117,6 +119,12 @@ def test_what_a_writer_lost_is_told() -> None:
     ]  # fmt: skip
 
 
+def test_a_writer_may_say_that_it_waits() -> None:
+    for waits in (pack_waiting(), pack_text(Kind.WAITING, "why")):
+        items = parsed(waits + MONO + waits + audio(0, RAMP) + waits + audio(1600, RAMP))
+        assert [block.skipped for block in blocks(items)] == [0, 0]
+
+
 def test_a_time_is_that_of_this_machine_or_utc_or_that_of_the_arrival() -> None:
     now = boottime_ns()
     ago = SECOND // 2
@@ -145,6 +153,8 @@ def test_sound_that_is_too_old_is_left_out_and_counted() -> None:
         (pack_format(StreamFormat(16_000, 2**31)), "2147483648 channels at 16000 Hz are not"),
         (pack_format(StreamFormat(1, 1)), "1 channels at 1 Hz are not supported"),
         (pack_header(Header(Kind.NOTE, 0, 0, 0, 0)), "format, audio and error"),
+        (MONO + pack_text(Kind.REFUSED, "why"), "format, audio and error"),
+        (MONO + pack_text(Kind.OFFLINE, "why"), "format, audio and error"),
         (MONO + pack_error("no microphone"), "the writer ends: no microphone"),
     ],
 )

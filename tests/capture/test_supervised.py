@@ -98,6 +98,7 @@ def test_a_capture_that_was_cancelled_can_be_run_again_on_the_same_ring(tmp_path
     ("command", "reason"),
     [
         (("/nowhere/program",), "the test program cannot be started: [Errno 2]"),
+        (("a\0b",), "the test program cannot be started: embedded null byte"),
         (("/bin/echo", "x" * 99), "the test program writes no valid records: a record begins"),
         (("/bin/sh", "-c", "echo why >&2"), "the test program ended by itself: why"),
         (

@@ -1,6 +1,7 @@
 """One link of a chain through libavformat and libavcodec: frames, and what is absent between."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final
 
 import av
@@ -148,7 +149,7 @@ class Decoder:
             frame: what was decoded.
             packet: what it was made of; None if an earlier frame of it was made as well.
         """
-        frames = to_frames(frame)
+        frames = to_frames(frame, self.codec)
         duration_s = len(frames.samples) / frames.rate
         self._block = self._block or len(frames.samples)
         at_s = None
@@ -178,7 +179,7 @@ class Decoder:
         excess = round((begin_s + self.decoded_s) * frames.rate) - end
         if not 0 < excess <= _LONGEST_EXCESS:
             return frames
-        return Frames(frames.samples[: max(0, len(frames.samples) - excess)], frames.rate)
+        return replace(frames, samples=frames.samples[: max(0, len(frames.samples) - excess)])
 
     def _without_padding(self, frames: Frames) -> Iterator[Frames]:
         """Keep back what lies behind the promised end, until it is clear that sound follows."""
@@ -197,9 +198,9 @@ class Decoder:
         self._behind = []
         for one in together:
             if kept:
-                yield Frames(one.samples[:kept], one.rate)
+                yield replace(one, samples=one.samples[:kept])
             if len(one.samples) > kept:
-                self._behind.append(Frames(one.samples[kept:], one.rate))
+                self._behind.append(replace(one, samples=one.samples[kept:]))
             kept = max(0, kept - len(one.samples))
 
     def _before_the_end(self, lost_s: float) -> float:

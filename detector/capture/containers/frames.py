@@ -19,6 +19,8 @@ class Frames:
     """(n, channels) float32, full scale is ±1."""
     rate: int
     """Hertz."""
+    codec: str = ""
+    """What they were encoded with, if that is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,7 @@ class Hole:
     """What is wrong there, for the user."""
 
 
-def to_frames(frame: av.AudioFrame) -> Frames:
+def to_frames(frame: av.AudioFrame, codec: str) -> Frames:
     """Convert what libavcodec decoded, in whatever sample format; whole numbers stay exact."""
     values = frame.to_ndarray()
     channels = frame.layout.nb_channels
@@ -44,4 +46,4 @@ def to_frames(frame: av.AudioFrame) -> Frames:
         if values.dtype == np.uint8:
             samples -= np.float32(128)
         samples *= scale
-    return Frames(samples, frame.sample_rate)
+    return Frames(samples, frame.sample_rate, codec)

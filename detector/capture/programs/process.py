@@ -87,7 +87,7 @@ async def running(
             stderr=PIPE,
             process_group=0,  # Ctrl-C is for the daemon, which ends its programs in order
         )
-    except OSError as error:
+    except (OSError, ValueError) as error:  # the latter of a NUL among its arguments
         raise SourceError(f"the {program.name} cannot be started: {error}") from None
     if process.stdin is None or process.stdout is None or process.stderr is None:
         raise SourceError(f"the {program.name} has no input or output")

@@ -34,6 +34,11 @@ from detector.records import SAMPLE_RATE, StreamInfo, to_samples
 
 CONNECT_S: Final = 3.0
 """How long whoever is asked may take to accept a connection."""
+NEXT_ADDRESS_S: Final = 0.25
+"""After which the next address of a host is asked as well (RFC 8305): one of them may be dead."""
+ASKED_S: Final = 30.0
+"""How long a host is asked. Then the program is started anyway: it may reach what is not reached
+here, and says what is wrong."""
 STEADY_S: Final = 10.0
 """What was heard for so long has come back; what fails sooner has not, and is tried less often."""
 
@@ -87,13 +92,30 @@ class SupervisedProgram:
             reason = await self._run_once(ring, on_status)
             if ring.samples_heard - heard >= to_samples(STEADY_S):
                 backoff, self._logged_reason = Backoff(self._program.longest_pause_s), None
-            self._fail(str(reason))
-            self._set_status("offline", on_status)
+            self._offline(str(reason), on_status)
             self._end_stream(ring)
             refused = isinstance(reason, RefusedError)
             await asyncio.sleep(backoff.pause_s(boottime(), refused=refused))
-            while not await _takes_connections(self._program.address):  # noqa: ASYNC110 (not ours)
-                await asyncio.sleep(short_pause_s())
+            await self._await_host(on_status, heard=ring.samples_heard > heard)
+
+    async def _await_host(self, on_status: OnStatus, *, heard: bool) -> None:
+        """Wait until the host takes connections, or long enough.
+
+        Args:
+            on_status: is told that it does not.
+            heard: whether the program heard anything; if not, it has said itself why.
+        """
+        until_s = boottime() + ASKED_S
+        while not await _takes_connections(self._program.address):
+            if heard:
+                self._offline(
+                    f"{self.description} cannot be reached: check whether it is switched on, and "
+                    "on the network",
+                    on_status,
+                )
+            if boottime() >= until_s:
+                return
+            await asyncio.sleep(short_pause_s())
 
     async def _run_once(self, ring: RingBuffer, on_status: OnStatus) -> DetectorError:
         """Run the program once, to its end; return why it ended."""
@@ -139,9 +161,7 @@ class SupervisedProgram:
                     watch.alive()
                 elif header.kind is Kind.OFFLINE:
                     watch.offline()
-                    if payload:
-                        self._fail(_text(payload))
-                    self._set_status("offline", on_status)
+                    self._offline(_text(payload), on_status)
                     self._end_stream(ring)
                 else:
                     self._log.warning(self._program.name, said=_text(payload))
@@ -184,12 +204,20 @@ class SupervisedProgram:
             self._status = status
             on_status(status)
 
-    def _fail(self, reason: str) -> None:
-        """Keep why nothing is captured; log it once, not at every attempt."""
-        self.failure = reason
-        if reason != self._logged_reason:
+    def _offline(self, reason: str, on_status: OnStatus) -> None:
+        """Nothing is captured. Keep why, unless that is no news; log it once, not at every attempt.
+
+        Args:
+            reason: why; empty if it is not known.
+            on_status: is told, of another reason too.
+        """
+        if reason and reason != self._logged_reason:
             self._logged_reason = reason
             self._log.warning("the source is offline; it is tried again and again", reason=reason)
+        if reason and reason != self.failure:
+            self.failure = reason
+            self._status = None
+        self._set_status("offline", on_status)
 
 
 def _text(payload: bytes) -> str:
@@ -202,8 +230,8 @@ async def _takes_connections(address: tuple[str, int] | None) -> bool:
         return True
     try:
         async with asyncio.timeout(CONNECT_S):
-            _, writer = await asyncio.open_connection(*address)
-    except (OSError, TimeoutError):
+            _, writer = await asyncio.open_connection(*address, happy_eyeballs_delay=NEXT_ADDRESS_S)
+    except (OSError, UnicodeError):  # the latter of what can be no host's name
         return False
     writer.close()
     return True

@@ -82,7 +82,9 @@ class Child:
         if code is None:
             return f"has closed its output{words}"
         if code < 0:
-            return f"was ended by signal {-code} ({signal.Signals(-code).name}){words}"
+            # Most real-time signals have no name.
+            name = next((f" ({known.name})" for known in signal.Signals if known == -code), "")
+            return f"was ended by signal {-code}{name}{words}"
         return f"has ended, with exit code {code}{words}"
 
     def _read_stderr(self, stderr: IO[bytes], out: Output) -> None:

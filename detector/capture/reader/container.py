@@ -22,13 +22,15 @@ def hear_container(incoming: Incoming, out: Output) -> None:
         if isinstance(piece, Hole):
             # What it says of time is not believed beyond the time that has gone by.
             hole_s = min(piece.seconds, now_s - began_s + AHEAD_S - heard_s)
-            if form and hole_s > 0:
+            if hole_s <= 0:
+                continue
+            if form:
                 out.skip(round(hole_s * form[0]))
                 heard_s += hole_s
             out.note(f"{hole_s:.2f} s cannot be heard: {piece.reason}")
             continue
         if form != (form := (piece.rate, piece.samples.shape[1])) or not pace:
-            out.begin(*form)
+            out.begin(*form, piece.codec)
             pace = Pace(piece.rate, out.note)
         out.audio(piece.samples, incoming.arrived_ns)
         heard_s += len(piece.samples) / piece.rate

@@ -20,6 +20,9 @@ from detector.capture.programs.framing import (
 from detector.records import FloatArray
 from detector.settings.pcm import MAX_RATE, MIN_RATE, MOST_CHANNELS
 
+_AUDIO: Final = (Kind.AUDIO, Kind.AUDIO_AFTER_OVERFLOW)
+_KINDS: Final = (Kind.FORMAT, *_AUDIO, Kind.ERROR, Kind.WAITING)
+"""What a writer may send. That it waits is no news: whoever sends nothing is known to."""
 MAX_RECORD_BYTES: Final = 1 << 20
 _SECOND: Final = 1_000_000_000
 _UTC_FROM: Final = 10**18
@@ -94,9 +97,9 @@ class RecordParser:
 
     def _checked(self, header: Header) -> Header:
         """Refuse a record before its payload is read."""
-        if header.kind in (Kind.OFFLINE, Kind.NOTE):
+        if header.kind not in _KINDS:
             raise FramingError("a writer's records are format, audio and error")
-        if header.kind in (Kind.AUDIO, Kind.AUDIO_AFTER_OVERFLOW) and self._format is None:
+        if header.kind in _AUDIO and self._format is None:
             raise FramingError("audio before the format of the stream")
         size = payload_bytes(header, self._format.channels if self._format else 0)
         if size > MAX_RECORD_BYTES:
@@ -114,7 +117,7 @@ class RecordParser:
             self._format = unpack_format(payload)
             self._next_frame, self._frames, self._too_old = None, 0, 0
             return _possible(self._format)
-        return self._audio(header, payload, arrived_ns)
+        return self._audio(header, payload, arrived_ns) if header.kind in _AUDIO else None
 
     def _audio(self, header: Header, payload: bytes, arrived_ns: int) -> RecordedAudio | None:
         if self._format is None:
