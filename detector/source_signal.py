@@ -44,7 +44,7 @@ class SourceSignal:
         self._failure = None
         power, a_weighted = self._health.push(block, heard)
         self._refresh()
-        self._publisher.level(self._name, power, a_weighted)
+        self._publisher.level(self._name, power, len(heard.samples), a_weighted)
         return heard
 
     def captured(self, status: SourceStatus) -> None:

@@ -1,6 +1,7 @@
 """`detector check` and `detector record` open what is configured, and end."""
 
 import asyncio
+import socket
 import subprocess
 import sys
 import time
@@ -11,7 +12,8 @@ import pytest
 import soundfile
 
 from detector.commands.listening_check import LISTEN_S, PATIENCE_S, hear_all
-from detector.errors import DetectorError
+from detector.commands.record import _record
+from detector.errors import DetectorError, SourceError
 from detector.records import SAMPLE_RATE
 from detector.settings.sources import SourceSettings
 from tests.capture.test_named_sources import strongest_hz
@@ -97,6 +99,51 @@ def test_a_source_that_hangs_is_given_up_and_no_other_waits_for_it(
     assert time.monotonic() - began < 3 + LISTEN_S + 2 < PATIENCE_S
     assert str(hanging) == "nothing comes of device 'hall'"
     assert file == "-13.5 dBFS"
+
+
+def test_check_waits_for_a_camera_until_it_is_known_why_it_fails(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("detector.commands.listening_check.PATIENCE_S", 1.0)
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        port = mute.getsockname()[1]
+        said = heard(url=f"http://127.0.0.1:{port}/porch", timeout_s=1)
+    assert "does not answer within 1 s: check host and port" in str(said)
+
+
+def test_record_waits_for_who_writes_to_a_fifo_or_a_socket(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "hall.socket"
+    settings = SourceSettings(
+        name="hall", socket=f"unix:{path}", rate=SAMPLE_RATE, channels=1, sample_format="s16le"
+    )
+    monkeypatch.setattr("detector.commands.record.PATIENCE_S", 20.0)
+
+    async def scenario() -> None:
+        recording = asyncio.create_task(_record(settings, SAMPLE_RATE, tmp_path))
+        async with asyncio.timeout(20):
+            while not path.exists():  # noqa: ASYNC110 (another program makes it)
+                await asyncio.sleep(0.05)
+            await asyncio.sleep(0.5)
+            _, writer = await asyncio.open_unix_connection(path)
+            writer.write((tone(HZ, 2) * 32767).astype("<i2").tobytes())
+            await recording
+            writer.close()
+
+    asyncio.run(scenario())
+    [kept] = tmp_path.glob("hall-*.flac")
+    samples, _ = soundfile.read(kept, dtype="float32")
+    assert strongest_hz(samples) == pytest.approx(HZ, abs=5)
+
+
+def test_record_says_in_the_end_that_nobody_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("detector.commands.record.PATIENCE_S", 1.5)
+    settings = SourceSettings(name="hall", fifo=tmp_path / "hall")
+    with pytest.raises(SourceError, match=r"nobody writes to .*hall"):
+        asyncio.run(_record(settings, SAMPLE_RATE, tmp_path))
 
 
 @pytest.mark.sound

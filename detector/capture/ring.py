@@ -165,6 +165,10 @@ class RingBuffer:
         """Whether the sound was interrupted just before that sample."""
         return sample in self._cuts
 
+    def is_cut_after(self, sample: int) -> bool:
+        """Whether the sound was interrupted anywhere behind that sample."""
+        return bool(self._cuts) and self._cuts[-1] > sample
+
     async def changed(self) -> None:
         """Return after the next write, or when the ring is closed."""
         await self._changed.wait()
@@ -290,8 +294,11 @@ class Reader:
 
     @property
     def _interrupted(self) -> bool:
-        """Whether the sound that is to be read ends in a gap, or was cut off."""
-        return self.pending_samples > self.pending_sound or self._is_cut(self._ring.end_sample)
+        """Whether there is a gap or a cut in, before or behind the sound that is to be read."""
+        position = self.position
+        if self._ring.is_cut_after(position) or self._is_cut(position):
+            return True
+        return self.pending_samples > self.pending_sound
 
     @property
     def _pending(self) -> bool:

@@ -89,7 +89,13 @@ class _View(Publisher):
     def scores(self, source: str, top: dict[str, float]) -> None:  # noqa: ARG002
         self._top = top
 
-    def level(self, source: str, power: float, a_weighted: float | None = None) -> None:  # noqa: ARG002
+    def level(
+        self,
+        source: str,  # noqa: ARG002
+        power: float,
+        samples: int,  # noqa: ARG002
+        a_weighted: float | None = None,  # noqa: ARG002
+    ) -> None:
         self._level_dbfs = dbfs(power)
 
     def __rich__(self) -> RenderableType:

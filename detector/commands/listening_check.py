@@ -16,7 +16,9 @@ from detector.settings.sources import SourceSettings
 
 LISTEN_S: Final = 2.0
 PATIENCE_S: Final = 10.0
-"""How long a source may deliver nothing: a sound server or a camera may need some seconds."""
+"""How long a source may deliver nothing: a sound server may need some seconds."""
+_START_S: Final = 3.0
+"""How much longer a camera may: its program starts before it connects, and says why it failed."""
 _QUIET_DBFS: Final = -70.0
 
 
@@ -26,20 +28,21 @@ async def hear_all(sources: Sequence[SourceSettings]) -> list[str | DetectorErro
 
 
 async def _outcome(settings: SourceSettings) -> str | DetectorError:
+    patience_s = settings.timeout_s + _START_S if settings.url else PATIENCE_S
+    bound_s = LISTEN_S + patience_s
     try:
-        async with asyncio.timeout(LISTEN_S + PATIENCE_S):
-            return await _hear(settings)
+        async with asyncio.timeout(bound_s):
+            return await _hear(settings, patience_s)
     except DetectorError as error:
         return error
     except TimeoutError:
-        bound_s = LISTEN_S + PATIENCE_S
         return SourceError(f"delivers less than {LISTEN_S:g} s of sound in {bound_s:g} s")
 
 
-async def _hear(settings: SourceSettings) -> str:
+async def _hear(settings: SourceSettings, patience_s: float) -> str:
     capture = open_capture(settings)
     energy, samples, wanted = 0.0, 0, to_samples(LISTEN_S)
-    async with aclosing(sound_of(settings, capture, PATIENCE_S)) as blocks:
+    async with aclosing(sound_of(settings, capture, patience_s)) as blocks:
         async for block in blocks:
             energy += float(np.square(block.samples, dtype=np.float64).sum())
             samples += len(block.samples)

@@ -28,6 +28,7 @@ async def sound_of(
     """
     ring = RingBuffer()
     reader = ring.reader()
+    waits_for_writer = settings.socket is not None or settings.fifo is not None
     conditioning = Conditioning(settings.gain_db, settings.highpass_hz, settings.mains_hz)
 
     async def fill() -> None:
@@ -41,9 +42,9 @@ async def sound_of(
         while not reader.closed:
             began = boottime()
             while not await _comes(reader):
-                why = capture.failure if not ring.samples_heard else None
-                if why or boottime() - began > patience_s:
-                    raise SourceError(why or f"nothing comes of {capture.description}")
+                final = capture.failure and not (ring.samples_heard or waits_for_writer)
+                if final or boottime() - began > patience_s:
+                    raise SourceError(capture.failure or f"nothing comes of {capture.description}")
             item = reader.read(SAMPLE_RATE)
             if isinstance(item, AudioBlock):
                 yield conditioning.apply(item)

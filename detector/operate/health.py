@@ -70,8 +70,7 @@ class SourceHealth:
         power = float(np.square(heard.samples).mean()) if len(heard.samples) else 0.0
         a_weighted = self._a_weighted.push(heard.samples)
         self._level.push(power, len(heard.samples))
-        if a_weighted is not None:
-            self._a_level.push(a_weighted, len(heard.samples))
+        self._a_level.push(a_weighted, len(heard.samples))
         return power, a_weighted
 
     def hangs(self, model: str) -> bool:
@@ -95,7 +94,7 @@ class _Mean:
     _SAMPLES: Final = to_samples(60)
 
     def __init__(self) -> None:
-        self._energy, self._samples = 0.0, 0
+        self._energy, self._samples, self._waiting = 0.0, 0, 0
         self._last: float | None = None
 
     @property
@@ -104,9 +103,14 @@ class _Mean:
         power = power if self._last is None else self._last
         return None if power is None else round(dbfs(power), 1)
 
-    def push(self, power: float, samples: int) -> None:
-        self._energy += power * samples
-        self._samples += samples
+    def push(self, power: float | None, samples: int) -> None:
+        """Add samples; None if a later power is theirs too."""
+        self._waiting += samples
+        if power is None:
+            return
+        self._energy += power * self._waiting
+        self._samples += self._waiting
+        self._waiting = 0
         if self._samples >= self._SAMPLES:
             self._last = self._energy / self._samples
             self._energy, self._samples = 0.0, 0

@@ -45,8 +45,10 @@ class FanOut(Publisher):
     def scores(self, source: str, top: dict[str, float]) -> None:
         self._each(lambda publisher: publisher.scores(source, top))
 
-    def level(self, source: str, power: float, a_weighted: float | None = None) -> None:
-        self._each(lambda publisher: publisher.level(source, power, a_weighted))
+    def level(
+        self, source: str, power: float, samples: int, a_weighted: float | None = None
+    ) -> None:
+        self._each(lambda publisher: publisher.level(source, power, samples, a_weighted))
 
     def _each(self, tell: Callable[[Publisher], None]) -> None:
         for publisher in self._publishers:

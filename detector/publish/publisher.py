@@ -39,11 +39,15 @@ class Publisher:
     def scores(self, source: str, top: dict[str, float]) -> None:
         """The highest scores of a window, by label."""
 
-    def level(self, source: str, power: float, a_weighted: float | None = None) -> None:
+    def level(
+        self, source: str, power: float, samples: int, a_weighted: float | None = None
+    ) -> None:
         """The mean square of the samples that just came in (full scale is 1).
 
         Args:
             source: whose.
             power: of all frequencies alike.
-            a_weighted: as the ear weighs them; None where too little came for that.
+            samples: how many these are.
+            a_weighted: as the ear weighs them, and those before that came without; None where too
+                little came for that.
         """

@@ -1,5 +1,4 @@
 import asyncio
-import contextlib
 import tracemalloc
 from dataclasses import dataclass, field
 
@@ -368,31 +367,3 @@ def test_a_reader_that_gives_up_waiting_leaves_nothing_behind() -> None:
         assert isinstance(reader.read(5), AudioBlock)
 
     asyncio.run(scenario())
-
-
-def test_a_reader_waits_for_as_much_sound_as_it_wants_but_not_past_what_interrupts_it() -> None:
-    async def waits(reader: Reader) -> bool:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(reader.wait(100), 0.01)
-            return False
-        return True
-
-    async def run() -> None:
-        ring = RingBuffer(1000)
-        reader = ring.reader()
-        ring.write(block(0, 99))
-        assert await waits(reader)
-        ring.write(block(99, 1))
-        assert not await waits(reader)
-        reader.read(1000)
-        ring.write(block(100, 20))
-        assert await waits(reader)
-        ring.write(Cut(120))
-        assert not await waits(reader)
-        reader.read(1000)
-        reader.read(1000)
-        ring.write(block(120, 20))
-        ring.write(Gap(140, 5, "stall"))
-        assert not await waits(reader)
-
-    asyncio.run(run())

@@ -44,7 +44,7 @@ async def test_the_a_weighted_level_is_told_beside_the_other_if_it_is_wanted(
 
         async def speak() -> None:
             while True:
-                publisher.level("hall", 1e-3, 1e-4)
+                publisher.level("hall", 1e-3, 800, 1e-4)
                 await asyncio.sleep(0.02)
 
         speaking = asyncio.create_task(speak())

@@ -258,9 +258,9 @@ async def test_home_assistant_has_the_entities_and_they_live(broker: Broker) -> 
                 attributes = (await real.ask("states"))["event.attic_hall_sound"][1]
         assert attributes["label"] == "thunder"
 
-        publisher.level("hall", 1e-4)
+        publisher.level("hall", 1e-4, 800)
         publisher._levels._intervals["hall"].began = -1e9
-        publisher.level("hall", 1e-4)
+        publisher.level("hall", 1e-4, 800)
         await real.until("sensor.attic_hall_level", "-40.0")
 
         async with broker.subscriber("detector/attic/command/#") as commands:

@@ -1,14 +1,15 @@
 """What a decoder gives, as every stage behind it takes it."""
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import av
 import numpy as np
+from numpy.typing import NDArray
 
 from detector.records import FloatArray
 
-_FULL_SCALE: Final = {"u1": 1 / 128, "i2": 1 / 32_768, "i4": 1 / 2_147_483_648}
+_FULL_SCALE: Final = {"u1": 2**-7, "i2": 2**-15, "i4": 2**-31, "i8": 2**-63}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +35,12 @@ class Hole:
 
 def to_frames(frame: av.AudioFrame, codec: str) -> Frames:
     """Convert what libavcodec decoded, in whatever sample format; whole numbers stay exact."""
-    values = frame.to_ndarray()
     channels = frame.layout.nb_channels
+    values: NDArray[Any]
+    if frame.format.name == "s64":  # PyAV knows no array for it
+        values = np.frombuffer(bytes(frame.planes[0]), np.int64, frame.samples * channels)
+    else:
+        values = frame.to_ndarray()
     interleaved = values.reshape(-1, channels) if values.shape[0] != channels else values.T
     if not frame.format.is_planar:
         interleaved = values.reshape(-1, channels)

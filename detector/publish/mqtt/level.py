@@ -11,9 +11,12 @@ class _Interval:
 
     began: float
     """Seconds, on the clock of whoever pushes."""
-    total: float = 0.0
-    """Sum of mean squares."""
-    blocks: int = 0
+    energy: float = 0.0
+    """Sum of squares."""
+    samples: int = 0
+    """How many these are of."""
+    waiting: int = 0
+    """Samples whose power has not been told yet."""
 
 
 class LevelMeter:
@@ -24,17 +27,25 @@ class LevelMeter:
         self._interval_s = interval_s
         self._intervals: dict[str, _Interval] = {}
 
-    def push(self, source: str, power: float, now: float) -> float | None:
-        """Add a mean square; gives the level in dBFS at the end of an interval.
+    def push(self, source: str, power: float | None, samples: int, now: float) -> float | None:
+        """Add a block; gives the level in dBFS at the end of an interval.
 
-        Blocks are taken for equally long, which they are to within what a level is good for.
+        Args:
+            source: whose.
+            power: the mean square of this block, and of those before it that came without.
+            samples: how many the block has.
+            now: seconds.
         """
         if not self._interval_s:
             return None
         interval = self._intervals.setdefault(source, _Interval(now))
-        interval.total += power
-        interval.blocks += 1
-        if now - interval.began < self._interval_s:
+        interval.waiting += samples
+        if power is None:
+            return None
+        interval.energy += power * interval.waiting
+        interval.samples += interval.waiting
+        interval.waiting = 0
+        if now - interval.began < self._interval_s or not interval.samples:
             return None
         self._intervals[source] = _Interval(now)
-        return round(dbfs(interval.total / interval.blocks), 1)
+        return round(dbfs(interval.energy / interval.samples), 1)

@@ -162,12 +162,14 @@ class MqttPublisher(Publisher):
             topic = topics.scores(*self._place, source)
             self._connection.publish_unconfirmed(topic, json.dumps(rounded))
 
-    def level(self, source: str, power: float, a_weighted: float | None = None) -> None:
+    def level(
+        self, source: str, power: float, samples: int, a_weighted: float | None = None
+    ) -> None:
         """Publish the mean levels now and then, if that is wanted and there is a connection."""
         now = self._clock()
-        self._note_level(topics.level, source, self._levels.push(source, power, now))
-        if a_weighted is not None and self._settings.level_a:
-            level = self._a_levels.push(source, a_weighted, now)
+        self._note_level(topics.level, source, self._levels.push(source, power, samples, now))
+        if self._settings.level_a:
+            level = self._a_levels.push(source, a_weighted, samples, now)
             self._note_level(topics.level_a, source, level)
         if self._connection is None:
             self._levels_due.clear()
