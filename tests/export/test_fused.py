@@ -97,6 +97,16 @@ def test_each_label_counts_the_opinions_that_it_has() -> None:
 
 
 @torch.no_grad()
+def test_alarms_and_beeps_are_told_by_the_trained_network_alone() -> None:
+    slugs = ("beep", "dog")
+    classes = {"beep": (475,), "dog": (69,)}
+    given = answers()
+    clip, _ = Fusion(slugs, slugs, View(WIDTH, 2), slugs, classes).eval()(*given)
+    np.testing.assert_allclose(clip[:, 0], given[0][:, 0], atol=1e-5)
+    assert not np.allclose(clip[:, 1], given[0][:, 1], atol=0.1)
+
+
+@torch.no_grad()
 def test_frames_are_lifted_until_the_loudest_says_yes_and_never_lowered() -> None:
     given = answers()
     doubtful, sure = given[1] * 0.1 - 6, given[1] + 6

@@ -20,6 +20,9 @@ from export.train.fused.bands import FIRST_ROW, PATCHES
 from export.train.fused.view import View
 from export.train.teacher import CLASSES
 
+ALONE: Final = (BEEP, SMOKE, MONOXIDE)
+"""Labels that the trained network tells alone: it learnt them from thousands of mixtures, the layer
+on what YAMNet sees from a few, and YAMNet doubts them over speech."""
 HELD: Final = 24
 """Frames, 0.96 s, of a tone that is longer than a beep of an alarm, and than four quick ones."""
 NEVER: Final = 100.0
@@ -84,7 +87,12 @@ class Fusion(nn.Module):
         super().__init__()
         self.view, self.network_labels, self.classes = view, len(network), CLASSES
         self._beep = network.index(BEEP) if BEEP in network else None
-        has = [(slug in network, slug in view_slugs, slug in classes) for slug in slugs]
+        has = [
+            (True, False, False)
+            if slug in ALONE and slug in network
+            else (slug in network, slug in view_slugs, slug in classes)
+            for slug in slugs
+        ]
         widest = max(map(len, classes.values()))
         table = [classes.get(slug, (0,)) for slug in slugs]
         row = FRAME * torch.arange(FRAMES // FRAME) + FRAME // 2 - FIRST_ROW

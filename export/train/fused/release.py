@@ -55,11 +55,11 @@ from export.train.release import NAMES, OUTPUTS, WINDOW, attribution
 VERSION: Final = "4"
 MERGE_GAP_S: Final = 1.0
 COUNTED: Final[Mapping[str, Mapping[str, Any]]] = {
-    BEEP: {"onset_threshold": 0.75, "offset_threshold": 0.6, "enabled": False}
+    BEEP: {"onset_threshold": 0.8, "offset_threshold": 0.65, "enabled": False}
 }
 """Labels that are for patterns to count, and no events unless they are enabled; with thresholds
 near one another, so that a room does not join one beep to the next."""
-ALARMS: Final = {SMOKE: 0.7, MONOXIDE: 0.7}
+ALARMS: Final = {SMOKE: 0.77, MONOXIDE: 0.85}
 """Onset thresholds of alarms, which beep and pause or are not believed. A tone that is held makes a
 score of 0.6 of a smoke alarm."""
 SYNTHESISED: Final = 60
