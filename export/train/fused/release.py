@@ -59,7 +59,7 @@ COUNTED: Final[Mapping[str, Mapping[str, Any]]] = {
 }
 """Labels that are for patterns to count, and no events unless they are enabled; with thresholds
 near one another, so that a room does not join one beep to the next."""
-ALARMS: Final = {SMOKE: 0.77, MONOXIDE: 0.85}
+ALARMS: Final = {SMOKE: 0.77, MONOXIDE: 0.77}
 """Onset thresholds of alarms, which beep and pause or are not believed. A tone that is held makes a
 score of 0.6 of a smoke alarm."""
 SYNTHESISED: Final = 60
