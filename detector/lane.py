@@ -24,6 +24,8 @@ from detector.records import SAMPLE_RATE, Cut, Event, Gap, GapReason, Scores, Un
 _MOST_STRETCHES = 4
 """Stretches of sound that may wait for a model that is late."""
 
+_ENDS = 2
+
 Watch = Callable[[str, Step], object]
 """Is shown each step of the model of this name, as its segmenter is."""
 
@@ -61,11 +63,12 @@ class Lane:
         self._steps = _steps(model)
         self._segmenter = _segmenter(model)
         self._cursors: deque[WindowCursor] = deque()
-        self._ended_at: int | None = None
-        """Where a stretch ended that was left out to its end, until that is said."""
+        self._ends: deque[int] = deque()
+        """Where stretches ended that were left out to their ends, until that is said: the first and
+        the last, since what lies between was not scored."""
         self._scored_until = 0
         self._lost: list[tuple[int, GapReason]] = []
-        """From where on windows are missing, and why: before `_ended_at`, and after it."""
+        """From where on windows are missing, and why: before each of `_ends`, and after them."""
 
     @property
     def name(self) -> str:
@@ -122,9 +125,8 @@ class Lane:
         return self._judged is not None
 
     def _next(self) -> Window | Cut | None:
-        if self._ended_at is not None:
-            end, self._ended_at = self._ended_at, None
-            return Cut(end)
+        if self._ends:
+            return Cut(self._ends.popleft())
         while self._cursors:
             cursor = self._cursors[0]
             if window := cursor.next():
@@ -161,9 +163,16 @@ class Lane:
                 break
             self._cursors.popleft()
             self._to_skip = min(self._to_skip, 1)
-            if self._ended_at is None:  # what lies between two ends was not scored: one will do
-                self._ended_at = cursor.stretch.end_sample
+            self._end_left_out(cursor.stretch.end_sample)
         return False
+
+    def _end_left_out(self, end: int) -> None:
+        """A stretch was left out to its end."""
+        if len(self._ends) == _ENDS:
+            if self._lost and self._lost[-1][0] >= self._ends[-1]:
+                self._lost.pop()  # the gap before it reaches as far
+            self._ends.pop()
+        self._ends.append(end)
 
     # Answers
 
@@ -263,8 +272,7 @@ class Lane:
     def _lose(self, begin: int, end: int, reason: GapReason) -> None:
         if begin >= end:  # it showed nothing new
             return
-        end_to_say = self._ended_at
-        if not self._lost or (end_to_say is not None and self._lost[-1][0] < end_to_say <= begin):
+        if not self._lost or (self._ends and self._lost[-1][0] < self._ends[-1] <= begin):
             self._lost.append((begin, reason))
 
 

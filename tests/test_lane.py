@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from detector.configured_model import ConfiguredModel
@@ -337,6 +337,8 @@ def told_once(told: Sequence[Event | Gap]) -> Iterator[tuple[int, int]]:
     deeds=st.lists(st.sampled_from(DEEDS) | st.just("skip all"), max_size=80),
     name=st.sampled_from(["tagger", "framer"]),
 )
+@example(["hear", "skip all", "cut", "hear", "cut", "skip all"], "tagger")
+@example(["hear", "skip all", "cut", *["hear", "cut", "skip all"] * 3], "framer")
 @settings(max_examples=150, deadline=None)
 def test_what_was_heard_was_scored_or_is_a_gap(
     models: dict[str, ConfiguredModel], deeds: list[str], name: str
