@@ -98,6 +98,14 @@ def test_radios_are_heard_in_every_form(server: StreamServer) -> None:
     asyncio.run(scenario())
 
 
+def wait_until_listening(port: int) -> None:
+    """By the kernel's table: this server takes one connection, and one that only asks is one."""
+    deadline = time.monotonic() + 20
+    while f":{port:04X} 00000000:0000 0A" not in Path("/proc/net/tcp").read_text():
+        assert time.monotonic() < deadline, "the server does not listen"
+        time.sleep(0.05)
+
+
 def test_rtmp_is_heard() -> None:
     async def scenario(url: str) -> None:
         async with listening(source(url)) as [capture]:
@@ -105,13 +113,15 @@ def test_rtmp_is_heard() -> None:
             assert not capture.gaps
             assert hears_tone(capture)
 
-    url = f"rtmp://127.0.0.1:{free_port()}/live/radio"
+    port = free_port()
+    url = f"rtmp://127.0.0.1:{port}/live/radio"
     tone = ("-re", "-f", "lavfi", "-i", f"sine={TONE_HZ}:r=44100")
     with subprocess.Popen(
         ["ffmpeg", "-v", "quiet", *tone, "-c:a", "aac", "-f", "flv", "-listen", "1", url],
         stdin=subprocess.DEVNULL,
     ) as server:
         try:
+            wait_until_listening(port)
             asyncio.run(scenario(url))
         finally:
             server.kill()
