@@ -64,7 +64,7 @@ time.sleep(60)
             began = boottime()
         return boottime() - began
 
-    assert asyncio.run(scenario()) < 1
+    assert asyncio.run(scenario()) < 3
     assert [pid for pid in map(int, (tmp_path / "pids").read_text().split()) if alive(pid)] == []
 
 

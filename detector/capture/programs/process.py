@@ -80,13 +80,7 @@ async def running(
         SourceError: it cannot be started.
     """
     try:
-        process = await asyncio.create_subprocess_exec(
-            *program.command,
-            stdin=PIPE,
-            stdout=PIPE,
-            stderr=PIPE,
-            process_group=0,  # Ctrl-C is for the daemon, which ends its programs in order
-        )
+        process = await _start(program.command)
     except (OSError, ValueError) as error:  # the latter of a NUL among its arguments
         raise SourceError(f"the {program.name} cannot be started: {error}") from None
     if process.stdin is None or process.stdout is None or process.stderr is None:
@@ -119,6 +113,25 @@ async def _read_stderr(
     if unfinished.strip():
         lines.append(unfinished)
     return lines
+
+
+async def _start(command: tuple[str, ...]) -> Process:
+    """Start it; if that is cancelled, end what was begun."""
+    starting = asyncio.create_task(
+        asyncio.create_subprocess_exec(
+            *command,
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=PIPE,
+            process_group=0,  # Ctrl-C is for the daemon, which ends its programs in order
+        )
+    )
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        with contextlib.suppress(OSError, ValueError):
+            await _end(await starting)
+        raise
 
 
 async def _end(process: Process) -> None:
